@@ -10,6 +10,7 @@ Every layer is an ``nn.Module`` that composes in an ordinary ``nn.Sequential`` a
 No autograd graph is needed or used: ``forward`` keeps what ``backward`` needs.
 """
 
+from itertools import pairwise
 from math import isfinite, sqrt
 
 import torch
@@ -267,3 +268,38 @@ class MeanOnlyBatchNormLayer(Layer):
 
     def extra_repr(self) -> str:
         return f"{self.gamma.shape[1]}"
+
+
+class SimpleMLP(nn.Module):
+    """A plain torch.nn network, trained by autograd: num_hidden_layers times Linear and ReLU, then Linear.
+
+    last_layer_activation_fn, a module or a module's class such as nn.Sigmoid, is applied to the output if given.
+    Shapes: X (N, input_dim), output (N, output_dim).
+
+    Raises ValueError if num_hidden_layers is below 1.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int,
+        output_dim: int,
+        num_hidden_layers: int = 1,
+        last_layer_activation_fn: nn.Module | type[nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if num_hidden_layers < 1:
+            raise ValueError(f"SimpleMLP: num_hidden_layers must be at least 1, got {num_hidden_layers}")
+        widths = [input_dim] + [hidden_dim] * num_hidden_layers
+        layers = []
+        for width_in, width_out in pairwise(widths):
+            layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+        layers.append(nn.Linear(hidden_dim, output_dim))
+        if isinstance(last_layer_activation_fn, type):
+            last_layer_activation_fn = last_layer_activation_fn()
+        if last_layer_activation_fn is not None:
+            layers.append(last_layer_activation_fn)
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, X: Tensor) -> Tensor:
+        return self.model(X)

@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, redirect_stdout
 from importlib.resources import files
 from math import isfinite
@@ -65,7 +65,9 @@ def load_mnist(root: str | os.PathLike | None = None, subset: int | None = None)
     train_images, train_labels, test_images, test_labels = arrays
     if subset is not None:
         if not 10 <= subset <= len(train_labels):
-            raise ValueError(f"subset must be from 10 to {len(train_labels)}, the training digits there are; got {subset}")
+            raise ValueError(
+                f"subset must be from 10 to {len(train_labels)}, the training digits there are; got {subset}"
+            )
         if subset < len(train_labels):
             train_images, _, train_labels, _ = train_test_split(
                 train_images, train_labels, train_size=subset, stratify=train_labels, random_state=0
@@ -152,12 +154,14 @@ class BatchLoader:
     Yields what DataLoader(dataset, batch_size, shuffle) yields, from the same random stream. As the tensors are in
     memory each batch is one index_select, where DataLoader picks the examples one by one and stacks them.
 
-    Raises ValueError for a batch_size below 1.
+    Raises ValueError for a batch_size below 1 or an empty dataset.
     """
 
     def __init__(self, dataset: TensorDataset, batch_size: int, shuffle: bool = False) -> None:
         if batch_size < 1:
             raise ValueError(f"BatchLoader: batch_size must be at least 1, got {batch_size}")
+        if not len(dataset):
+            raise ValueError("BatchLoader: the dataset is empty; give it at least one example")
         self.dataset, self.batch_size = dataset, batch_size
         self.sampler = RandomSampler(dataset) if shuffle else SequentialSampler(dataset)
 
@@ -174,17 +178,26 @@ Batches = DataLoader | BatchLoader
 
 
 def hand_written_layers(model: nn.Module) -> list[nn.Module]:
-    """The layers of a (nested) nn.Sequential in order; TypeError if one has no backward, ValueError if one is there twice."""
-    if not isinstance(model, nn.Sequential):
-        layers = [model]
-    else:
-        layers = [layer for part in model for layer in hand_written_layers(part)]
+    """The layers of a (nested) nn.Sequential, in order.
+
+    Raises TypeError if one of them has no backward, ValueError if one is used twice.
+    """
+    layers = list(flatten(model))
     for i, layer in enumerate(layers):
         if not hasattr(layer, "backward"):
             raise TypeError(f"layer {i}, {layer}, has no backward(delta); build the model from layers.py, e.g. FCLayer")
     if len(set(layers)) < len(layers):
         raise ValueError("a layer is used twice in the model, but it remembers only one forward; make two layers")
     return layers
+
+
+def flatten(model: nn.Module) -> Iterator[nn.Module]:
+    """The modules of a (nested) nn.Sequential, in order."""
+    if isinstance(model, nn.Sequential):
+        for part in model:
+            yield from flatten(part)
+    else:
+        yield model
 
 
 def backward(layers: list[nn.Module], delta: Tensor) -> None:
@@ -219,7 +232,15 @@ def loss_and_delta(criterion: Callable, outputs: Tensor, targets: Tensor) -> tup
     return loss.item(), outputs.grad
 
 
-ELEMENTWISE_LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.KLDivLoss)
+ELEMENTWISE_LOSSES = (
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.BCELoss,
+    nn.BCEWithLogitsLoss,
+    nn.KLDivLoss,
+)
 
 
 def count_correct(outputs: Tensor, targets: Tensor) -> int:
@@ -239,7 +260,11 @@ def train_one_epoch(
     layers = hand_written_layers(model)
     model.train()
     total_loss, correct, examples = 0.0, 0, 0
-    in_place = type(optimizer) is SGD and set(optimizer.params) == set(model.parameters())
+    in_place = (
+        type(optimizer) is SGD
+        and set(optimizer.params) == set(model.parameters())
+        and all(type(layer).__module__ == "layers" for layer in layers)  # backward known to be linear in delta
+    )
     with torch.no_grad(), optimizer.in_place() if in_place else nullcontext():
         for batch, (X, targets) in enumerate(train_dataloader, start=1):
             X, targets = X.to(device), targets.to(device)
