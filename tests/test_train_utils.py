@@ -22,7 +22,7 @@ def toy_data(n: int = 96, seed: int = 0) -> TensorDataset:
     """Three well-separated classes in six dimensions, one-hot labels."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 3
-    X = torch.randn(n, 6, generator=generator) + 8 * nn.functional.one_hot(labels, 6)
+    X = 0.5 * torch.randn(n, 6, generator=generator) + 4 * nn.functional.one_hot(labels, 6)
     return TensorDataset(X, nn.functional.one_hot(labels, 3).float())
 
 
