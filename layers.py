@@ -20,11 +20,11 @@ from torch import Tensor, nn
 class Layer(nn.Module):
     """Base of the hand-written layers: the checks that they share."""
 
-    # What forward keeps for backward; its shape is that of delta unless a layer says otherwise.
+    # What forward keeps for backward.
     saved: Tensor | None = None
 
-    def check_input(self, X: Tensor, width: int | None = None) -> None:
-        """Raise unless X is floating point and, where a width is given, of shape (N, width)."""
+    def check_input(self, X: Tensor, width: int | None = None, dtype: torch.dtype | None = None) -> None:
+        """Raise unless X is floating point and, where given, of shape (N, width) and of the parameters' dtype."""
         if not isinstance(X, Tensor):
             raise TypeError(f"{self}: expected a torch.Tensor, got {type(X).__name__}; use torch.as_tensor(X)")
         if not X.is_floating_point():
@@ -34,20 +34,16 @@ class Layer(nn.Module):
                 f"{self}: expected an input of shape (N, {width}), got {tuple(X.shape)}; "
                 "one row is one example: flatten images with X.flatten(1)"
             )
+        if dtype is not None and X.dtype != dtype:
+            raise TypeError(f"{self}: the parameters are {dtype}, the input is {X.dtype}; use X.to({dtype})")
 
-    def check_delta(self, delta: Tensor, shape: torch.Size | tuple[int, ...] | None = None) -> None:
-        """Raise unless forward has run and delta has the shape of its output."""
+    def check_delta(self, delta: Tensor, width: int | None = None) -> None:
+        """Raise unless forward has run and delta has the shape of its output: that of saved, or (N, width)."""
         if self.saved is None:
             raise RuntimeError(f"{self}: backward before forward; call layer(X) first")
-        shape = self.saved.shape if shape is None else shape
+        shape = self.saved.shape if width is None else (len(self.saved), width)
         if delta.shape != shape:
             raise ValueError(f"{self}: delta must have the output's shape {tuple(shape)}, got {tuple(delta.shape)}")
-
-
-def check_dtype(layer: Layer, X: Tensor, parameter: Tensor) -> None:
-    """Raise unless X has the dtype of the layer's parameters."""
-    if X.dtype != parameter.dtype:
-        raise TypeError(f"{layer}: the parameters are {parameter.dtype}, the input is {X.dtype}; use X.to or layer.to")
 
 
 def add_to_grad(parameter: nn.Parameter, gradient: Tensor) -> None:
@@ -75,8 +71,7 @@ class FCLayer(Layer):
         self.b = nn.Parameter(torch.zeros(1, num_output))
 
     def forward(self, X: Tensor) -> Tensor:
-        self.check_input(X, width=self.W.shape[0])
-        check_dtype(self, X, self.W)
+        self.check_input(X, width=self.W.shape[0], dtype=self.W.dtype)
         self.saved = X.detach()
         return torch.addmm(self.b, X, self.W)
 
@@ -86,13 +81,13 @@ class FCLayer(Layer):
 
         The first layer of a network may skip dL/dX, which nobody needs: input_grad=False returns None.
         """
+        self.check_delta(delta, width=self.W.shape[1])
         X = self.saved
-        self.check_delta(delta, X is not None and (X.shape[0], self.W.shape[1]))
         delta_next = delta @ self.W.T if input_grad else None
         if self.W.grad is None:
             self.W.grad = X.T @ delta
         else:
-            self.W.grad.addmm_(X.T, delta)
+            self.W.grad.addmm_(X.T, delta)  # add_to_grad without the temporary matrix
         add_to_grad(self.b, delta.sum(0, keepdim=True))
         return delta_next
 
@@ -242,8 +237,7 @@ class MeanOnlyBatchNormLayer(Layer):
         self.register_buffer("running_mean", torch.zeros(1, num_features))
 
     def forward(self, X: Tensor) -> Tensor:
-        self.check_input(X, width=self.gamma.shape[1])
-        check_dtype(self, X, self.gamma)
+        self.check_input(X, width=self.gamma.shape[1], dtype=self.gamma.dtype)
         self.batch_mean = self.training
         if self.training:
             mu = X.mean(0, keepdim=True)

@@ -211,27 +211,6 @@ def backward(layers: list[nn.Module], delta: Tensor) -> None:
         first.backward(delta)
 
 
-def loss_and_delta(criterion: Callable, outputs: Tensor, targets: Tensor) -> tuple[float, Tensor]:
-    """The loss, and its gradient at the outputs (N, K): the only gradient that autograd is asked for.
-
-    Raises ValueError unless the targets have the outputs' shape, or are N class indices, or if the loss is no scalar.
-    """
-    class_indices = not targets.is_floating_point() and not isinstance(criterion, ELEMENTWISE_LOSSES)
-    expected = outputs.shape[:1] if class_indices else outputs.shape
-    if targets.shape != expected:
-        raise ValueError(
-            f"the outputs have shape {tuple(outputs.shape)} and the {targets.dtype} targets {tuple(targets.shape)}, "
-            f"expected {tuple(expected)}; other shapes would be broadcast and give a wrong loss"
-        )
-    outputs = outputs.detach().requires_grad_()
-    with torch.enable_grad():
-        loss = criterion(outputs, targets)
-    if loss.dim() != 0:
-        raise ValueError(f"the criterion must return one number, got shape {tuple(loss.shape)}; use reduction='mean'")
-    loss.backward()
-    return loss.item(), outputs.grad
-
-
 ELEMENTWISE_LOSSES = (
     nn.MSELoss,
     nn.L1Loss,
@@ -241,6 +220,32 @@ ELEMENTWISE_LOSSES = (
     nn.BCEWithLogitsLoss,
     nn.KLDivLoss,
 )
+
+
+def check_targets(criterion: Callable, outputs: Tensor, targets: Tensor) -> None:
+    """Raise ValueError unless the targets have the outputs' shape (N, K), or are N class indices and may be."""
+    class_indices = not targets.is_floating_point() and not isinstance(criterion, ELEMENTWISE_LOSSES)
+    expected = outputs.shape[:1] if class_indices else outputs.shape
+    if targets.shape != expected:
+        raise ValueError(
+            f"the outputs have shape {tuple(outputs.shape)} and the {targets.dtype} targets {tuple(targets.shape)}, "
+            f"expected {tuple(expected)}; other shapes would be broadcast and give a wrong loss"
+        )
+
+
+def loss_and_delta(criterion: Callable, outputs: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+    """The loss, and its gradient at the outputs (N, K): the only gradient that autograd is asked for.
+
+    Raises ValueError for targets of the wrong shape (check_targets) or a loss that is not one number.
+    """
+    check_targets(criterion, outputs, targets)
+    outputs = outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = criterion(outputs, targets)
+    if loss.dim() != 0:
+        raise ValueError(f"the criterion must return one number, got shape {tuple(loss.shape)}; use reduction='mean'")
+    loss.backward()
+    return loss.item(), outputs.grad
 
 
 def count_correct(outputs: Tensor, targets: Tensor) -> int:
@@ -344,7 +349,7 @@ def train(
 def evaluate(model: nn.Module, criterion: Callable, dataloader: Batches, device: Device) -> tuple[float, float]:
     """The average (loss, accuracy) in eval mode; the model's mode is left as it was.
 
-    Raises ValueError for an empty loader.
+    Raises ValueError for an empty loader or targets of the wrong shape (check_targets).
     """
     was_training = model.training
     model.to(device).eval()
@@ -352,6 +357,7 @@ def evaluate(model: nn.Module, criterion: Callable, dataloader: Batches, device:
     try:
         for X, targets in dataloader:
             outputs, targets = model(X.to(device)), targets.to(device)
+            check_targets(criterion, outputs, targets)
             total_loss += float(criterion(outputs, targets)) * len(X)
             correct += count_correct(outputs, targets)
             examples += len(X)

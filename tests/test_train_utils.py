@@ -240,11 +240,11 @@ def test_empty_loaders():
 
 @pytest.mark.parametrize("shape", [(8,), (8, 1), (1, 3), (8, 2)])
 def test_targets_that_would_be_broadcast(shape):
-    model = toy_model()
+    model, batches = toy_model(), [(torch.ones(8, 6), torch.ones(shape))]
     with pytest.raises(ValueError, match=rf"\(8, 3\).*{str(shape)[1:-1]}"):
-        train_one_epoch(
-            model, nn.MSELoss(), SGD(model.parameters(), 0.1), [(torch.ones(8, 6), torch.ones(shape))], "cpu"
-        )
+        train_one_epoch(model, nn.MSELoss(), SGD(model.parameters(), 0.1), batches, "cpu")
+    with pytest.raises(ValueError, match=rf"\(8, 3\).*{str(shape)[1:-1]}"):
+        evaluate(model, nn.MSELoss(), batches, "cpu")
 
 
 def test_class_indices_for_an_elementwise_loss():

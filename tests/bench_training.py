@@ -1,0 +1,127 @@
+"""Time and memory of an epoch by hand-written backpropagation, against the stock PyTorch pipeline.
+
+    MNIST=full python tests/bench_training.py [--batches 400] [--rounds 5]
+
+Run it on an idle machine. Three ways to train are timed in turn, round after round, so that a change of the machine's
+speed hits all of them: these modules; nn.Linear, autograd, torch.optim.SGD and DataLoader; and the matrix products of
+the training step with nothing around them. Printed are medians in seconds an epoch and medians of the paired ratios.
+"""
+
+import argparse
+import itertools
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from layers import FCLayer, ReLULayer
+from optim import SGD
+from train_utils import BatchLoader, count_correct, load_mnist, train_one_epoch
+
+NETWORKS = {"shallow": [784, 128, 10], "deep": [784, 1024, 512, 256, 128, 64, 10]}
+BATCH_SIZE, LEARNING_RATE = 32, 0.1
+
+
+class FirstBatches:
+    """The first batches of a loader."""
+
+    def __init__(self, loader, batches: int) -> None:
+        self.loader, self.batches = loader, batches
+
+    def __iter__(self):
+        return itertools.islice(self.loader, self.batches)
+
+
+def multilayer(widths: list[int], linear: type[nn.Module], activation: type[nn.Module]) -> nn.Sequential:
+    parts = []
+    for num_input, num_output in itertools.pairwise(widths):
+        parts += [linear(num_input, num_output), activation()]
+    return nn.Sequential(*parts[:-1])
+
+
+def hand_written(widths: list[int], dataset, batches: int) -> None:
+    model = multilayer(widths, FCLayer, ReLULayer)
+    loader = FirstBatches(BatchLoader(dataset, BATCH_SIZE, shuffle=True), batches)
+    train_one_epoch(model, nn.MSELoss(), SGD(model.parameters(), LEARNING_RATE), loader, "cpu")
+
+
+def stock(widths: list[int], dataset, batches: int) -> None:
+    model, criterion = multilayer(widths, nn.Linear, nn.ReLU), nn.MSELoss()
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
+    total_loss, correct = 0.0, 0
+    for X, Y in FirstBatches(DataLoader(dataset, BATCH_SIZE, shuffle=True), batches):
+        optimizer.zero_grad()
+        outputs = model(X)
+        loss = criterion(outputs, Y)
+        loss.backward()
+        optimizer.step()
+        total_loss += loss.item()
+        correct += count_correct(outputs, Y)
+
+
+@torch.no_grad()
+def matrix_products(widths: list[int], dataset, batches: int) -> None:
+    shapes = list(itertools.pairwise(widths))
+    X, delta = ([torch.rand(BATCH_SIZE, width) for width in widths] for _ in range(2))
+    W = [torch.rand(shape) for shape in shapes]
+    gradient = [torch.empty(shape) for shape in shapes]
+    for _ in range(batches):
+        for i in range(len(W)):
+            torch.mm(X[i], W[i], out=X[i + 1])
+        for i in reversed(range(len(W))):
+            torch.mm(X[i].T, delta[i + 1], out=gradient[i])
+            if i > 0:
+                torch.mm(delta[i + 1], W[i].T, out=delta[i])
+
+
+PIPELINES = {"hand-written": hand_written, "stock PyTorch": stock, "matrix products": matrix_products}
+
+
+def peak_memory(pipeline: str, network: str) -> float:
+    """Peak memory in MB of a process of its own that loads the data and trains."""
+    command = [sys.executable, __file__, "--memory", pipeline, network]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, default=400, help="batches in one measurement")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each pipeline")
+    parser.add_argument("--memory", nargs=2, metavar=("PIPELINE", "NETWORK"), help="only print this one's peak memory")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    dataset, _ = load_mnist()
+    ready = time.perf_counter() - start
+    if arguments.memory:
+        pipeline, network = arguments.memory
+        PIPELINES[pipeline](NETWORKS[network], dataset, arguments.batches)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+
+    batches_an_epoch = -(-len(dataset) // BATCH_SIZE)
+    batches = min(arguments.batches, batches_an_epoch)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {len(dataset)} digits ready in {ready:.2f} s")
+    for network, widths in NETWORKS.items():
+        seconds = {name: [] for name in PIPELINES}
+        for _ in range(arguments.rounds + 1):  # the first round warms up
+            for name, pipeline in PIPELINES.items():
+                start = time.perf_counter()
+                pipeline(widths, dataset, batches)
+                seconds[name].append((time.perf_counter() - start) * batches_an_epoch / batches)
+        print(f"\n{network}, {'-'.join(map(str, widths))}, batch {BATCH_SIZE}")
+        print(f"{'':16} {'s an epoch':>10} {'speed':>6} {'peak MB':>8}")
+        for name in PIPELINES:
+            speed = np.median(np.divide(seconds["stock PyTorch"][1:], seconds[name][1:]))
+            print(f"{name:16} {np.median(seconds[name][1:]):10.2f} {speed:6.2f} {peak_memory(name, network):8.0f}")
+
+
+if __name__ == "__main__":
+    main()
