@@ -1,10 +1,358 @@
-"""SGD against torch.optim.SGD, its in-place form against its plain form, and bad input."""
+"""Rosenbrock's derivatives, GD and Newton, on several functions and on bad input; SGD against torch.optim.SGD."""
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from torch import nn
 
-from optim import SGD
+from optim import GD, SGD, Newton, Step, newton_direction, rosenbrock, rosenbrock_hessian
+
+# -------------------------------------------------------------------------------------- Rosenbrock's function
+
+
+def torch_rosenbrock(x):
+    return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
+
+
+def random_points(n, seed=0):
+    return np.random.default_rng(seed).uniform(-5, 5, (n, 2))
+
+
+def test_rosenbrock_derivatives_are_those_of_autograd():
+    for x in random_points(100):
+        t = torch.tensor(x)
+        value, grad, hessian = rosenbrock_hessian(x)
+        np.testing.assert_allclose(value, torch_rosenbrock(t), rtol=1e-12)
+        np.testing.assert_allclose(grad, torch.autograd.functional.jacobian(torch_rosenbrock, t), rtol=1e-10)
+        np.testing.assert_allclose(hessian, torch.autograd.functional.hessian(torch_rosenbrock, t), rtol=1e-10)
+        assert value == rosenbrock(x)[0] and np.array_equal(grad, rosenbrock(x)[1])
+
+
+def test_rosenbrock_derivatives_are_those_of_central_differences():
+    h = 1e-4 * np.eye(2)
+    for x in random_points(100):
+        slope = [(rosenbrock(x + e)[0] - rosenbrock(x - e)[0]) / 2e-4 for e in h]
+        curvature = [(rosenbrock(x + e)[1] - rosenbrock(x - e)[1]) / 2e-4 for e in h]
+        _, grad, hessian = rosenbrock_hessian(x)
+        np.testing.assert_allclose(slope, grad, rtol=1e-6, atol=1e-4)
+        np.testing.assert_allclose(curvature, hessian, rtol=1e-6, atol=1e-4)
+
+
+def test_rosenbrock_takes_lists_integers_and_many_points_at_once():
+    assert rosenbrock([0, 2])[0] == 401 and rosenbrock([0, 2])[1].tolist() == [-2, 400]
+    assert rosenbrock_hessian(np.array([1, 1]))[2].tolist() == [[802, -400], [-400, 200]]
+    points = random_points(7)
+    value, grad, hessian = rosenbrock_hessian(points.T)
+    assert value.shape == (7,) and grad.shape == (2, 7) and hessian.shape == (2, 2, 7)
+    for i, x in enumerate(points):
+        for many, one in zip((value, grad, hessian), rosenbrock_hessian(x), strict=True):
+            np.testing.assert_allclose(many[..., i], one, rtol=1e-14)
+
+
+@pytest.mark.parametrize("x", [[1.0], [1.0, 2.0, 3.0], 1.0, [[1.0, 2.0]]])
+def test_rosenbrock_has_two_variables(x):
+    for f in rosenbrock, rosenbrock_hessian:
+        with pytest.raises(ValueError, match=r"expected x of shape \(2,\)"):
+            f(x)
+
+
+# ------------------------------------------------------------------------------------- other test functions
+
+
+def with_autograd(f):
+    """The function theta -> (value, grad, hessian) for a torch function f."""
+
+    def value_grad_hessian(theta):
+        t = torch.tensor(theta)
+        return (
+            f(t).item(),
+            torch.autograd.functional.jacobian(f, t).numpy(),
+            torch.autograd.functional.hessian(f, t).numpy(),
+        )
+
+    return value_grad_hessian
+
+
+def himmelblau(x):
+    return (x[0] ** 2 + x[1] - 11) ** 2 + (x[0] + x[1] ** 2 - 7) ** 2
+
+
+def beale(x):
+    return sum((c - x[0] + x[0] * x[1] ** k) ** 2 for k, c in ((1, 1.5), (2, 2.25), (3, 2.625)))
+
+
+def long_rosenbrock(x):
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+
+def quadratic(n, seed=0):
+    """1/2 x.A x - b.x with a positive definite A; returns (f, its minimum, A)."""
+    rng = np.random.default_rng(seed)
+    root, b = rng.normal(size=(n, n)), rng.normal(size=n)
+    A = root @ root.T + np.eye(n)
+    return lambda x: (x @ A @ x / 2 - b @ x, A @ x - b, A), np.linalg.solve(A, b), A
+
+
+def without_hessian(f):
+    return lambda theta: f(theta)[:2]
+
+
+# ------------------------------------------------------------------------------------------ gradient descent
+
+
+def test_gd_repeats_the_run_of_the_report():
+    theta, history = GD(rosenbrock, [0.0, 2.0], alpha=1e-3, stop_tolerance=1e-10, max_steps=1e6)
+    assert len(history) == 1 + 16_853
+    np.testing.assert_allclose(theta, [0.99964674, 0.99929219], atol=5e-9)
+    assert all(isinstance(step, Step) for step in history) and np.array_equal(history[-1].theta, theta)
+    for before, after in pairwise(history):
+        assert np.array_equal(after.theta, before.theta - 1e-3 * before.grad)
+    changes = -np.diff([step.value for step in history])
+    assert abs(changes[-1]) < 1e-10 and (np.abs(changes[:-1]) >= 1e-10).all()
+
+
+def test_gd_shrinks_each_eigenvector_of_a_quadratic_by_its_own_factor():
+    f, minimum, A = quadratic(6)
+    eigenvalues, vectors = np.linalg.eigh(A)
+    alpha = 1.9 / eigenvalues.max()
+    with pytest.warns(RuntimeWarning, match="stopped after max_steps = 20 updates"):
+        theta, history = GD(without_hessian(f), np.ones(6), alpha, max_steps=20)
+    expected = vectors @ ((1 - alpha * eigenvalues) ** 20 * (vectors.T @ (1 - minimum)))
+    np.testing.assert_allclose(theta - minimum, expected, atol=1e-12)
+    assert len(history) == 21
+
+
+def test_gd_diverges_above_two_over_the_largest_eigenvalue_and_says_when():
+    f, _, A = quadratic(6)
+    limit = 2 / np.linalg.eigvalsh(A).max()
+    GD(without_hessian(f), np.ones(6), 0.99 * limit, max_steps=10_000)
+    with pytest.raises(FloatingPointError, match=r"GD, step \d+: the value is inf; alpha = .* too large"):
+        GD(without_hessian(f), np.ones(6), 1.5 * limit, max_steps=10_000)
+
+
+# -------------------------------------------------------------------------------------------- Newton's method
+
+
+def test_newton_reaches_the_minimum_from_everywhere_and_never_goes_up():
+    corners = [[-5, -5], [-5, 5], [5, -5], [5, 5], [0, 2], [0, 0], [0, 5]]
+    for start in [*random_points(500).tolist(), *corners]:
+        theta, history = Newton(rosenbrock_hessian, start)
+        np.testing.assert_allclose(theta, [1, 1], atol=1e-8)
+        assert len(history) <= 101
+        assert (np.diff([step.value for step in history]) <= 0).all(), start
+
+
+def test_newton_solves_a_quadratic_in_one_step():
+    for n in 1, 2, 7:
+        f, minimum, _ = quadratic(n)
+        theta, history = Newton(f, np.full(n, 3.0), stop_tolerance=1e-9)
+        assert len(history) == 2
+        np.testing.assert_allclose(theta, minimum, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("f", "start"),
+    [
+        (himmelblau, [0, 0]),
+        (himmelblau, [-4, 3]),
+        (beale, [1, 1]),
+        (beale, [0.5, -1]),
+        (long_rosenbrock, [-1.2, 1] * 5),
+    ],
+)
+def test_newton_agrees_with_scipy(f, start):
+    g = with_autograd(f)
+    theta, history = Newton(g, start)
+    reference = minimize(
+        lambda x: g(x)[0], theta + 1e-3, jac=lambda x: g(x)[1], hess=lambda x: g(x)[2], method="trust-exact"
+    )
+    np.testing.assert_allclose(theta, reference.x, atol=1e-5)
+    assert np.linalg.norm(history[-1].grad) < 1e-10
+    assert (np.linalg.eigvalsh(g(theta)[2]) > 0).all()
+    assert (np.diff([step.value for step in history]) <= 0).all()
+
+
+def test_newton_converges_with_order_two():
+    """One update from a distance r of the minimum leaves an error proportional to r^2, in every direction."""
+    r = np.array([1e-4, 1e-5, 1e-6])
+    for angle in np.linspace(0, 2 * np.pi, 12):
+        starts = 1 + r[:, None] * [np.cos(angle), np.sin(angle)]
+        errors = [np.linalg.norm(Newton(rosenbrock_hessian, start)[1][1].theta - 1) for start in starts]
+        orders = np.diff(np.log(errors)) / np.diff(np.log(r))
+        assert (np.abs(orders - 2) < 0.1).all(), (angle, orders)
+    errors = [np.linalg.norm(step.theta - 1) for step in Newton(rosenbrock_hessian, [3.0, -2.0])[1]][-4:]
+    orders = np.diff(np.log(errors))
+    assert (np.abs(orders[1:] / orders[:-1] - 2) < 0.1).all(), errors
+
+
+def test_newton_finds_the_constant_of_theory_q6():
+    """g = exp(x) - 2x: g'' = g''' = 2 at its minimum log 2, so e_{n+1} = C e_n^2 with C = g'''/(2 g'') = 1/2."""
+    _, history = Newton(lambda x: (np.exp(x[0]) - 2 * x[0], np.exp(x) - 2, np.exp(x)[None]), [1.5])
+    errors = np.array([step.theta[0] - np.log(2) for step in history])
+    ratios = (errors[1:] / errors[:-1] ** 2)[errors[1:] > 1e-12]
+    assert len(ratios) >= 3 and abs(ratios[-1] - 0.5) < 1e-3
+
+
+def test_newton_is_linear_at_a_multiple_root():
+    """g = x^4: x = 0 is a triple root of g', and every step keeps 1 - 1/3 of the error."""
+    _, history = Newton(lambda x: (x[0] ** 4, 4 * x**3, 12 * x[None] ** 2), [1.0])
+    x = np.array([step.theta[0] for step in history])
+    np.testing.assert_allclose(x[1:] / x[:-1], 2 / 3, rtol=1e-12)
+
+
+def test_newton_survives_a_singular_an_indefinite_and_a_zero_hessian():
+    for hessian in np.ones((2, 2)), np.zeros((2, 2)), np.diag([-3.0, 1.0]), np.array([[0.0, 5.0], [5.0, 0.0]]):
+        grad = np.array([1.0, -2.0])
+        p, tau = newton_direction(grad, hessian)
+        assert tau > 0 and p @ grad < 0
+        np.testing.assert_allclose((hessian + tau * np.eye(2)) @ p, -grad, atol=1e-9)
+    flat = lambda x: ((x[0] + x[1] - 1) ** 2, np.full(2, 2 * (x[0] + x[1] - 1)), np.full((2, 2), 2.0))  # noqa: E731
+    theta, _ = Newton(flat, [3.0, 4.0])
+    assert abs(theta.sum() - 1) < 1e-9
+
+
+def test_newton_direction_is_pure_where_the_hessian_is_positive_definite():
+    f, _, A = quadratic(5)
+    grad = f(np.ones(5))[1]
+    p, tau = newton_direction(grad, A)
+    assert tau == 0
+    np.testing.assert_allclose(p, -np.linalg.solve(A, grad), rtol=1e-10)
+
+
+def test_newton_comes_back_from_points_where_f_is_not_finite():
+    """-log x + x: from 3 the full step lands at -3, where the logarithm is nan."""
+    theta, history = Newton(lambda x: (x[0] - np.log(x[0]), 1 - 1 / x, 1 / x[None] ** 2), [3.0])
+    assert abs(theta[0] - 1) < 1e-10 and history[1].theta[0] == 0 + 3 - 6 * 0.25
+
+
+def test_newton_stops_with_a_warning_where_rounding_hides_any_decrease():
+    f = lambda x: (1e20 + x[0] ** 2, 2 * x, np.array([[2.0]]))  # noqa: E731
+    g = lambda x: (float(x[0] != 1e8), np.array([1.0]), np.array([[1.0]]))  # noqa: E731
+    Newton(f, [1.0])
+    with pytest.warns(RuntimeWarning, match="rounding leaves no step that lowers f"):
+        theta, history = Newton(g, [1e8])
+    assert theta.tolist() == [1e8] and len(history) == 1
+
+
+# ------------------------------------------------------------------------------------------------- both of them
+
+
+def run_gd(f=rosenbrock, theta0=(0.0, 2.0), alpha=1e-3, **options):
+    return GD(f, theta0, alpha, **options)
+
+
+def run_newton(f=rosenbrock_hessian, theta0=(0.0, 2.0), alpha=1.0, **options):
+    return Newton(f, theta0, alpha, **options)
+
+
+both = pytest.mark.parametrize("run", [run_gd, run_newton], ids=["GD", "Newton"])
+
+
+@both
+@pytest.mark.parametrize("dtype", [int, np.int8, np.float16, np.float32, np.float64, np.longdouble])
+def test_theta0_of_any_type_is_left_alone(run, dtype):
+    theta0 = np.array([0, 2], dtype=dtype)
+    theta, history = run(theta0=theta0, stop_tolerance=1e-3)
+    assert theta0.tolist() == [0, 2] and theta0.dtype == dtype and theta.dtype == np.float64
+    reference = run(theta0=[0, 2], stop_tolerance=1e-3)[1]
+    assert [step.value for step in history] == [step.value for step in reference]
+    assert history[0].theta.tolist() == [0, 2]
+
+
+@both
+def test_a_function_may_reuse_its_arrays_or_write_into_its_argument(run):
+    buffer = np.zeros(1)
+
+    def f(theta):
+        buffer[0] = 2 * theta[0]
+        value = theta[0] ** 2
+        theta[0] = 99
+        return (value, buffer) if run is run_gd else (value, buffer, np.array([[2.0]]))
+
+    _, history = run(f, [1.0], 0.25)
+    assert all(step.grad[0] == 2 * step.theta[0] and step.value == step.theta[0] ** 2 for step in history)
+
+
+@both
+@pytest.mark.parametrize("name", ["alpha", "stop_tolerance", "max_steps"])
+@pytest.mark.parametrize("number", [0, -1, float("nan"), float("inf")])
+def test_numbers_must_be_positive_and_finite(run, name, number):
+    with pytest.raises(ValueError, match=f"{name} must be positive and finite, got {number}"):
+        run(**{name: number})
+
+
+@both
+def test_max_steps_is_a_whole_number_and_reaching_it_is_a_warning(run):
+    with pytest.raises(ValueError, match=r"max_steps must be a whole number, got 2\.5"):
+        run(max_steps=2.5)
+    with pytest.warns(RuntimeWarning, match="stopped after max_steps = 3 updates") as caught:
+        _, history = run(max_steps=3)
+    assert len(history) == 4 and caught[0].filename == __file__
+
+
+@both
+@pytest.mark.parametrize(
+    "theta0", [[], [[0.0, 2.0]], 3.0, [0.0, np.nan], [np.inf, 0.0], "two", [1.0, "x"], [[1.0], 2.0], None]
+)
+def test_theta0_must_be_a_finite_vector(run, theta0):
+    with pytest.raises(ValueError, match="theta0 must be a vector of finite numbers"):
+        run(theta0=theta0)
+
+
+@both
+def test_f_must_return_the_right_number_of_results(run):
+    other = rosenbrock_hessian if run is run_gd else rosenbrock
+    with pytest.raises(ValueError, match=r"f must return \(value, grad.*\), got [23] of them"):
+        run(other)
+    with pytest.raises(ValueError, match=r"f must return \(value, grad.*\), got float"):
+        run(lambda theta: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ((np.ones(1), np.ones(2), np.eye(2)), r"returned a value of \(1,\), not \(\)"),
+        ((1.0, np.ones(3), np.eye(2)), r"returned a grad of \(3,\), not \(2,\)"),
+        ((1.0, np.ones((2, 1)), np.eye(2)), r"returned a grad of \(2, 1\), not \(2,\)"),
+        ((1.0, np.ones(2), np.ones(2)), r"returned a hessian of \(2,\), not \(2, 2\)"),
+        ((1.0, np.ones(2), np.array([[1.0, 2.0], [3.0, 4.0]])), "hessian that is not symmetric"),
+    ],
+)
+def test_f_must_return_the_right_shapes(result, message):
+    with pytest.raises(ValueError, match=message):
+        run_newton(lambda theta: result)
+    if "hessian" not in message:
+        with pytest.raises(ValueError, match=message):
+            run_gd(lambda theta: result[:2])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(("part", "name"), [(0, "value"), (1, "grad"), (2, "hessian")])
+def test_results_must_be_finite_from_the_first_on(part, name, bad):
+    results = [1.0, np.ones(2), np.ones((2, 2))]
+    results[part] = results[part] * bad
+    with pytest.raises(FloatingPointError, match=f"Newton, step 0: the {name} is"):
+        run_newton(lambda theta: tuple(results))
+    if name != "hessian":
+        with pytest.raises(FloatingPointError, match=f"GD, step 0: the {name} is"):
+            run_gd(lambda theta: tuple(results[:2]))
+
+
+def test_the_step_at_which_f_stops_being_finite_is_named():
+    with pytest.raises(FloatingPointError, match=r"GD, step 8: the value is inf; alpha = 0.01 is probably too large"):
+        GD(rosenbrock, [0.0, 2.0], alpha=0.01)
+    only_at_the_start = lambda x: (0.0 if x[0] == 1 else np.nan, np.ones(1), np.eye(1))  # noqa: E731
+    with pytest.raises(FloatingPointError, match="Newton, step 1: the value is nan"):
+        Newton(only_at_the_start, [1.0])
+    no_gradient = lambda x: (x[0], np.ones(1) if x[0] > -1 else [np.nan], np.eye(1))  # noqa: E731
+    with pytest.raises(FloatingPointError, match="Newton, step 2: the grad is"):
+        Newton(no_gradient, [1.0])
+
+
+# ------------------------------------------------------------------------------------------------------- SGD
 
 
 def small_model() -> nn.Module:
