@@ -491,15 +491,16 @@ class SimpleMLPTrainer:
         total_loss, examples = 0.0, 0
         for X, targets in train_loader:
             loss = compute_loss(self.criterion, self.model(X), targets)
-            if not torch.isfinite(loss):
+            value = loss.item()
+            if not isfinite(value):
                 raise FloatingPointError(
-                    f"epoch {epoch}: the loss is {loss.item()}; learning rate {_learning_rate(self.optimizer)} is "
+                    f"epoch {epoch}: the loss is {value}; learning rate {_learning_rate(self.optimizer)} is "
                     "probably too large, or the data are not finite"
                 )
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            total_loss += loss.item() * len(X)
+            total_loss += value * len(X)
             examples += len(X)
         if not examples:
             raise ValueError("the training loader is empty; give it at least one example")
@@ -533,18 +534,19 @@ def plot_decision_boundary(
 
     if np.ndim(X) != 2 or np.shape(X)[1] != 2:
         raise ValueError(f"plot_decision_boundary: expected X of shape (N, 2), got {np.shape(X)}")
-    x0, x1 = (np.linspace(column.min() - 1, column.max() + 1, 200) for column in np.asarray(X).T)
-    grid = np.stack(np.meshgrid(x0, x1), axis=-1)
-    probability = model.predict_proba(grid.reshape(-1, 2))[:, 1].reshape(200, 200)
-    fig, ax = plt.subplots(figsize=(6, 4.6), dpi=80)
-    image = ax.pcolormesh(x0, x1, probability, cmap="cividis", vmin=0, vmax=1, shading="auto")
+    (left, bottom), (right, top) = np.min(X, axis=0) - 1, np.max(X, axis=0) + 1
+    x0, x1 = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
+    probability = model.predict_proba(np.column_stack([x0.ravel(), x1.ravel()]))[:, 1].reshape(x0.shape)
+    fig, ax = plt.subplots(figsize=(6, 4.6), dpi=72)
+    extent = (left, right, bottom, top)
+    image = ax.imshow(probability, cmap="cividis", vmin=0, vmax=1, origin="lower", extent=extent, aspect="auto")
     fig.colorbar(image, ax=ax, label="probability of class 1")
     if probability.min() < 0.5 < probability.max():
         ax.contour(x0, x1, probability, levels=[0.5], colors="black")
     title = f"alpha = {alpha:.4g}: train {model.score(X, y):.1%}"
-    ax.scatter(*np.asarray(X).T, c=y, cmap="cividis", edgecolors="white", label="train")
+    ax.scatter(*np.asarray(X).T, c=y, cmap="cividis", edgecolors="black", label="train")
     if X_test is not None:
-        ax.scatter(*np.asarray(X_test).T, c=y_test, cmap="cividis", marker="X", edgecolors="white", label="test")
+        ax.scatter(*np.asarray(X_test).T, c=y_test, cmap="cividis", marker="X", edgecolors="black", label="test")
         title += f", test {model.score(X_test, y_test):.1%}"
     ax.set(title=title, xlabel="sepal length (standardised)", ylabel="petal length (standardised)")
     ax.legend(loc="upper left")
