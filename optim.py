@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import isfinite
 from typing import NamedTuple
 
@@ -157,12 +157,11 @@ def newton_direction(grad: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray,
     lowest = hessian.diagonal().min()
     tau = 0.0 if lowest > 0 else beta - lowest
     while True:
-        try:
-            factor = cho_factor(hessian + tau * np.eye(len(grad)))
-        except LinAlgError:
-            tau = max(2 * tau, beta)
-        else:
-            return -cho_solve(factor, grad), tau
+        with suppress(LinAlgError):
+            p = -cho_solve(cho_factor(hessian + tau * np.eye(len(grad))), grad)
+            if np.isfinite(p).all():  # not so where the Hessian is close to the smallest float
+                return p, tau
+        tau = max(2 * tau, beta)
 
 
 def _start(name: str, theta0: ArrayLike, alpha: float, stop_tolerance: float, max_steps: int) -> np.ndarray:

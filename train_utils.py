@@ -176,10 +176,11 @@ def load_titanic(path: str | os.PathLike = DATA_FOLDER / "titanic.csv") -> pd.Da
     if table.empty:
         raise ValueError(f"{path} has no rows")
     for column, allowed in {"Pclass": [1, 2, 3], "Sex": ["male", "female"], "Survived": [0, 1]}.items():
-        if not (good := table[column].isin(allowed)).all():
-            raise ValueError(f"{path}: {column} must be one of {allowed}, found {table[column][~good].iloc[0]!r}")
+        bad = table[column][~table[column].isin(allowed)]
+        if len(bad):
+            raise ValueError(f"{path}: {column} must be one of {allowed}, found {bad.iloc[0]} in row {bad.index[0]}")
     for column in "Age", "Fare":
-        if not pd.api.types.is_numeric_dtype(table[column]) or (table[column] < 0).any():
+        if not pd.api.types.is_numeric_dtype(table[column]) or not table[column].dropna().between(0, 1e9).all():
             raise ValueError(f"{path}: {column} must hold numbers of at least 0, or nothing where it is not known")
     return table
 
@@ -271,7 +272,7 @@ def check_targets(criterion: Callable, outputs: Tensor, targets: Tensor) -> None
     Raises TypeError for targets of the wrong kind, ValueError for a wrong shape, which would be broadcast and give a
     wrong loss without a word, or for values out of range.
     """
-    name = type(criterion).__name__
+    name = getattr(criterion, "__name__", type(criterion).__name__)
     if isinstance(criterion, FLOAT_TARGET_LOSSES) and not targets.is_floating_point():
         raise TypeError(f"{name} needs floating-point targets of shape {tuple(outputs.shape)}, got {targets.dtype}")
     if isinstance(criterion, nn.NLLLoss) and targets.dtype != torch.long:
@@ -280,9 +281,10 @@ def check_targets(criterion: Callable, outputs: Tensor, targets: Tensor) -> None
     expected = outputs.shape[:1] if class_indices else outputs.shape
     if targets.shape != expected:
         kind = "class indices (integers)" if class_indices else "floating-point targets"
+        reason = "" if class_indices else "; other shapes would be broadcast and give a wrong loss"
         raise ValueError(
             f"{name}: the outputs have shape {tuple(outputs.shape)} and the {kind} {tuple(targets.shape)}, expected "
-            f"{tuple(expected)}; other shapes would be broadcast and give a wrong loss"
+            f"{tuple(expected)}{reason}"
         )
     if class_indices and outputs.dim() == 2:
         used = targets[targets != getattr(criterion, "ignore_index", -100)]
@@ -467,9 +469,13 @@ class SimpleMLPTrainer:
 
     check_targets says what the targets must be: of the outputs' shape for L1, MSE, BCE and KLDiv, class indices (N,)
     for NLLLoss. Averages are over examples, so batches of unequal size count as they should.
+
+    Raises ValueError for a criterion whose reduction is not a mean.
     """
 
     def __init__(self, model: nn.Module, criterion: Callable, optimizer: torch.optim.Optimizer) -> None:
+        if getattr(criterion, "reduction", "mean") not in ("mean", "batchmean"):
+            raise ValueError(f"SimpleMLPTrainer: averages need reduction='mean', got {criterion.reduction!r}")
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
 
     def train(self, train_loader: Batches, num_epochs: int, *, verbose: bool = True) -> list[float]:
@@ -528,12 +534,15 @@ def plot_decision_boundary(
     Colours show the probability of class 1, a black line where it is 1/2. X (N, 2) and y (N,), of 0 and 1, are drawn
     as dots, X_test and y_test, if given, as crosses; the title shows alpha and the accuracies.
 
-    Raises ValueError for an X that does not have two columns.
+    The axes are labelled for notebook 3's Iris. Raises ValueError for an X that does not have two columns, or for only
+    one of X_test and y_test.
     """
     import matplotlib.pyplot as plt  # imported here: it takes a second and only this function needs it
 
     if np.ndim(X) != 2 or np.shape(X)[1] != 2:
         raise ValueError(f"plot_decision_boundary: expected X of shape (N, 2), got {np.shape(X)}")
+    if (X_test is None) != (y_test is None):
+        raise ValueError("plot_decision_boundary: X_test and y_test belong together, got only one of them")
     (left, bottom), (right, top) = np.min(X, axis=0) - 1, np.max(X, axis=0) + 1
     x0, x1 = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
     probability = model.predict_proba(np.column_stack([x0.ravel(), x1.ravel()]))[:, 1].reshape(x0.shape)
@@ -544,9 +553,18 @@ def plot_decision_boundary(
     if probability.min() < 0.5 < probability.max():
         ax.contour(x0, x1, probability, levels=[0.5], colors="black")
     title = f"alpha = {alpha:.4g}: train {model.score(X, y):.1%}"
-    ax.scatter(*np.asarray(X).T, c=y, cmap="cividis", edgecolors="black", label="train")
+    ax.scatter(*np.asarray(X).T, c=y, cmap="cividis", vmin=0, vmax=1, edgecolors="black", label="train")
     if X_test is not None:
-        ax.scatter(*np.asarray(X_test).T, c=y_test, cmap="cividis", marker="X", edgecolors="black", label="test")
+        ax.scatter(
+            *np.asarray(X_test).T,
+            c=y_test,
+            cmap="cividis",
+            vmin=0,
+            vmax=1,
+            marker="X",
+            edgecolors="black",
+            label="test",
+        )
         title += f", test {model.score(X_test, y_test):.1%}"
     ax.set(title=title, xlabel="sepal length (standardised)", ylabel="petal length (standardised)")
     ax.legend(loc="upper left")

@@ -192,6 +192,12 @@ def test_num_epochs_is_a_positive_integer(number, error):
         toy_trainer(nn.MSELoss()).train([(torch.ones(2, 4), torch.ones(2, 1))], number)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_the_criterion_must_average(reduction):
+    with pytest.raises(ValueError, match=f"averages need reduction='mean', got '{reduction}'"):
+        toy_trainer(nn.MSELoss(reduction=reduction))
+
+
 def test_empty_loaders_and_losses_that_are_not_finite():
     with pytest.raises(ValueError, match="training loader is empty"):
         toy_trainer(nn.MSELoss()).train([], 1, verbose=False)
@@ -234,10 +240,11 @@ def test_titanic_from_another_file(tmp_path):
         (b"Pclass,Sex,Age\n1,male,3\n", "no column Fare, Survived; it has Pclass, Sex, Age"),
         (b"Pclass,Sex,Age,Fare,Survived\n", "no rows"),
         (b"Pclass,Sex,Age,Fare,Survived\n4,male,3,4,1\n", "Pclass must be one of"),
-        (b"Pclass,Sex,Age,Fare,Survived\n3,man,3,4,1\n", "Sex must be one of .* found 'man'"),
+        (b"Pclass,Sex,Age,Fare,Survived\n3,man,3,4,1\n", "Sex must be one of .* found man in row 0"),
         (b"Pclass,Sex,Age,Fare,Survived\n3,male,3,4,\n", "Survived must be one of"),
         (b"Pclass,Sex,Age,Fare,Survived\n3,male,old,4,1\n", "Age must hold numbers"),
         (b"Pclass,Sex,Age,Fare,Survived\n3,male,-999,4,1\n", "Age must hold numbers of at least 0"),
+        (b"Pclass,Sex,Age,Fare,Survived\n3,male,inf,4,1\n", "Age must hold numbers of at least 0"),
     ],
 )
 def test_a_malformed_titanic_file(tmp_path, content, message):
@@ -290,6 +297,8 @@ def test_a_plot_is_an_image_of_the_probability():
     assert isinstance(image, Image.Image) and min(image.size) > 300
     with pytest.raises(ValueError, match=r"expected X of shape \(N, 2\), got \(100, 3\)"):
         plot_decision_boundary(model, np.ones((100, 3)), y, alpha=0.1)
+    with pytest.raises(ValueError, match="X_test and y_test belong together"):
+        plot_decision_boundary(model, X, y, alpha=0.1, X_test=X)
 
 
 @pytest.mark.parametrize(

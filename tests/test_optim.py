@@ -214,6 +214,18 @@ def test_newton_survives_a_singular_an_indefinite_and_a_zero_hessian():
     assert abs(theta.sum() - 1) < 1e-9
 
 
+def test_newton_survives_a_hessian_close_to_the_smallest_float():
+    """log cosh far out: its curvature at 356 is 1e-308, and the gradient divided by it is infinite."""
+
+    def log_cosh(x):
+        a = abs(x[0])
+        return a + np.log1p(np.exp(-2 * a)) - np.log(2), np.tanh(x), np.cosh(x[:, None]) ** -2.0
+
+    for start in 356.0, 700.0:
+        theta, _ = Newton(log_cosh, [start], stop_tolerance=1e-7)
+        assert abs(theta[0]) < 1e-6
+
+
 def test_newton_direction_is_pure_where_the_hessian_is_positive_definite():
     f, _, A = quadratic(5)
     grad = f(np.ones(5))[1]

@@ -553,7 +553,7 @@ def _():
 
 
 def peano_mixed():
-    """(d_y d_x phi, d_x d_y phi) at the origin; phi vanishes on both axes, so its first derivatives there are limits."""
+    """(d_y d_x phi, d_x d_y phi) at the origin; phi is 0 on both axes, so its first derivatives there are limits."""
     x, y, h = sympy.symbols("x y h", real=True)
     phi = x * y * (x**2 - y**2) / (x**2 + y**2)
     assert phi.subs(x, 0) == 0 and phi.subs(y, 0) == 0
