@@ -126,7 +126,7 @@ def Newton(
             break
         p, _ = newton_direction(grad, hessian)
         t, new_value = alpha, value
-        while not np.array_equal(new_theta := theta + t * p, theta):
+        while not np.array_equal(new_theta := theta + t * p, theta):  # until t p is lost in rounding
             new_value, new_grad, new_hessian = _evaluate("Newton", f, new_theta, hessian=True)
             if new_value <= value + 1e-4 * t * (p @ grad):
                 break

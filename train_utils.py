@@ -553,7 +553,7 @@ def plot_decision_boundary(
     if probability.min() < 0.5 < probability.max():
         ax.contour(x0, x1, probability, levels=[0.5], colors="black")
     title = f"alpha = {alpha:.4g}: train {model.score(X, y):.1%}"
-    ax.scatter(*np.asarray(X).T, c=y, cmap="cividis", vmin=0, vmax=1, edgecolors="black", label="train")
+    ax.scatter(*np.asarray(X).T, c=y, cmap="cividis", vmin=0, vmax=1, edgecolors="tab:red", label="train")
     if X_test is not None:
         ax.scatter(
             *np.asarray(X_test).T,
@@ -562,7 +562,7 @@ def plot_decision_boundary(
             vmin=0,
             vmax=1,
             marker="X",
-            edgecolors="black",
+            edgecolors="tab:red",
             label="test",
         )
         title += f", test {model.score(X_test, y_test):.1%}"
