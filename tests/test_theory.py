@@ -34,22 +34,21 @@ SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted(THEORY
 ANSWERS, ERRATA = {}, {}
 
 
-def proves(label):
-    def register(check):
-        assert label not in ANSWERS, label
-        ANSWERS[label] = check
-        return check
+def registry(checks):
+    """A decorator that enters a check under its label."""
 
-    return register
+    def for_label(label):
+        def register(check):
+            assert label not in checks, label
+            checks[label] = check
+            return check
+
+        return register
+
+    return for_label
 
 
-def refutes(label):
-    def register(check):
-        assert label not in ERRATA, label
-        ERRATA[label] = check
-        return check
-
-    return register
+proves, refutes = registry(ANSWERS), registry(ERRATA)
 
 
 def close(ours, truth, tolerance=1e-10):
