@@ -5,9 +5,11 @@ Every layer is an ``nn.Module`` that composes in an ordinary ``nn.Sequential`` a
 
 * ``delta`` is dL/dY, the gradient at the layer's output Y, and has Y's shape;
 * ``delta_next`` is dL/dX, the gradient at its input X, and has X's shape;
-* the gradients of the layer's own parameters are *added* to their ``.grad``, as autograd does.
+* the gradients of the layer's own parameters are *added* to their ``.grad``, as autograd does. A backward reads
+  the parameters before it adds to their ``.grad``: inside ``optim.SGD.in_place`` both are one piece of memory.
 
-No autograd graph is needed or used: ``forward`` keeps what ``backward`` needs.
+No autograd graph is needed or used: ``forward`` keeps what ``backward`` needs. Only SimpleMLP, at the end, is plain
+torch.nn, trained by autograd.
 """
 
 from itertools import pairwise
@@ -24,14 +26,14 @@ class Layer(nn.Module):
     saved: Tensor | None = None
 
     def check_input(self, X: Tensor, width: int | None = None, dtype: torch.dtype | None = None) -> None:
-        """Raise unless X is floating point and, where given, of shape (N, width) and of the parameters' dtype."""
+        """Raise unless X is floating point and, where given, of shape (N, width), N > 0, and of dtype."""
         if not isinstance(X, Tensor):
             raise TypeError(f"{self}: expected a torch.Tensor, got {type(X).__name__}; use torch.as_tensor(X)")
         if not X.is_floating_point():
             raise TypeError(f"{self}: expected a floating-point input, got {X.dtype}; use X.float()")
-        if width is not None and (X.dim() != 2 or X.shape[1] != width):
+        if width is not None and (X.dim() != 2 or X.shape[1] != width or not len(X)):
             raise ValueError(
-                f"{self}: expected an input of shape (N, {width}), got {tuple(X.shape)}; "
+                f"{self}: expected an input of shape (N, {width}) with N > 0, got {tuple(X.shape)}; "
                 "one row is one example: flatten images with X.flatten(1)"
             )
         if dtype is not None and X.dtype != dtype:
@@ -238,7 +240,7 @@ class MeanOnlyBatchNormLayer(Layer):
 
     def forward(self, X: Tensor) -> Tensor:
         self.check_input(X, width=self.gamma.shape[1], dtype=self.gamma.dtype)
-        self.batch_mean = self.training
+        self.used_batch_mean = self.training
         if self.training:
             mu = X.mean(0, keepdim=True)
             self.running_mean.lerp_(mu.detach(), self.momentum)
@@ -258,7 +260,7 @@ class MeanOnlyBatchNormLayer(Layer):
         delta_hat = self.gamma * delta
         add_to_grad(self.gamma, (delta * self.saved).sum(0, keepdim=True))
         add_to_grad(self.beta, delta.sum(0, keepdim=True))
-        return delta_hat - delta_hat.mean(0, keepdim=True) if self.batch_mean else delta_hat
+        return delta_hat - delta_hat.mean(0, keepdim=True) if self.used_batch_mean else delta_hat
 
     def extra_repr(self) -> str:
         return f"{self.gamma.shape[1]}"

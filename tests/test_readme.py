@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -59,60 +59,66 @@ def test_links_lead_to_files():
 # ------------------------------------------------------------------------------------ the first cell, everywhere
 
 
-def run_first_cell(path: Path, folder: Path, in_colab: bool = False, **environment) -> subprocess.CompletedProcess:
+def run(command: list[str], folder: Path, home: Path) -> subprocess.CompletedProcess:
+    """Run a command that sees git's settings in home, and none of the user's or of a git hook that runs these tests."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
+        "PYTHONPATH": "",
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CEILING_DIRECTORIES": str(home.parent),
+    }
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def run_first_cell(path: Path, folder: Path, home: Path, setup: str = "") -> subprocess.CompletedProcess:
     """Execute a notebook's first cell in a folder, then print the folder of modules that it found."""
     cell = next(cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
-    colab = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n" if in_colab else ""
-    return subprocess.run(
-        [sys.executable, "-c", colab + cell.source + "\nprint(sys.path[0])"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": "", "GIT_CEILING_DIRECTORIES": str(folder.parent)} | environment,
-        capture_output=True,
-        text=True,
-    )
+    return run([sys.executable, "-c", f"{setup}\n{cell.source}\nprint(sys.path[0])"], folder, home)
 
 
-@pytest.fixture
-def copy(tmp_path):
-    """A copy of the repository's modules and notebooks in a folder with a difficult name."""
-    folder = tmp_path / "My Drive" / "Übung zwei"
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home folder whose Drive holds a copy of the repository, in a folder with a difficult name; git clones it when
+    it is asked for the one on GitHub."""
+    home = tmp_path_factory.mktemp("home")
+    copy = home / "My Drive" / "Übung zwei"
     for part in "notebooks", "data":
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("MNIST", ".ipynb_checkpoints"))
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("MNIST", ".ipynb_checkpoints"))
     for file in ROOT.glob("*.py"):
-        shutil.copy(file, folder)
-    return folder
-
-
-@every_notebook
-def test_first_cell_in_the_notebooks_folder_the_root_and_a_drive_folder(path, copy):
-    for folder in ROOT / "notebooks", ROOT, copy, copy / "notebooks":
-        done = run_first_cell(path, folder)
+        shutil.copy(file, copy)
+    (address,) = {a for path in NOTEBOOKS for a in re.findall(r'REPOSITORY = \\?"([^"\\]+)', path.read_text("utf-8"))}
+    (home / ".gitconfig").write_text(
+        f'[user]\n name = x\n email = x@example.org\n[url "{copy.as_uri()}"]\n insteadOf = {address}\n'
+    )
+    for command in ["init", "-q"], ["add", "."], ["commit", "-q", "-m", "copy"]:
+        done = run(["git", *command], copy, home)
         assert done.returncode == 0, done.stderr
-        assert Path(done.stdout.strip()) == (copy if copy in [folder, *folder.parents] else ROOT)
+    return home
 
 
 @every_notebook
-def test_first_cell_elsewhere_says_what_to_do(path, tmp_path):
-    done = run_first_cell(path, tmp_path)
+def test_first_cell_in_the_notebooks_folder_the_root_and_a_drive_folder(path, home):
+    for root in ROOT, home / "My Drive" / "Übung zwei":
+        for folder in root, root / "notebooks":
+            done = run_first_cell(path, folder, home)
+            assert done.returncode == 0, done.stderr
+            assert Path(done.stdout.strip()) == root
+
+
+@every_notebook
+def test_first_cell_elsewhere_says_what_to_do(path, home, tmp_path):
+    done = run_first_cell(path, tmp_path, home)
     assert "FileNotFoundError" in done.stderr and "open this notebook inside a clone of https://" in done.stderr
 
 
 @every_notebook
-def test_first_cell_in_colab_clones_once(path, copy, tmp_path):
+def test_first_cell_in_colab_clones_once(path, home, tmp_path):
     """A stub google.colab and, in place of GitHub, a repository on this disk."""
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C", str(copy)]
-    for command in ["init", "-q"], ["add", "."], ["commit", "-q", "-m", "copy"]:
-        subprocess.run([*git, *command], check=True)
-    (address,) = set(re.findall(r'REPOSITORY = "([^"]+)"', nbformat.read(path, as_version=4).cells[1].source))
-    instead = {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{copy.as_uri()}.insteadOf",
-        "GIT_CONFIG_VALUE_0": address,
-    }
-    content = tmp_path / "content"
-    content.mkdir()
+    colab = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')"
     for _ in range(2):
-        done = run_first_cell(path, content, in_colab=True, **instead)
+        done = run_first_cell(path, tmp_path, home, colab)
         assert done.returncode == 0, done.stderr
-        assert Path(done.stdout.strip()) == content / "deep_learning_hw2"
-    assert (content / "deep_learning_hw2" / "train_utils.py").is_file()
+        assert Path(done.stdout.strip()) == tmp_path / "deep_learning_hw2"
+    assert (tmp_path / "deep_learning_hw2" / "train_utils.py").is_file()
