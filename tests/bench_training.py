@@ -1,10 +1,14 @@
 """Time and memory of an epoch by hand-written backpropagation, against the stock PyTorch pipeline.
 
     MNIST=full python tests/bench_training.py [--batches 400] [--rounds 5]
+    python tests/bench_training.py --growth
 
-Run it on an idle machine. Three ways to train are timed in turn, round after round, so that a change of the machine's
-speed hits all of them: these modules; nn.Linear, autograd, torch.optim.SGD and DataLoader; and the matrix products of
-the training step with nothing around them. Printed are medians in seconds an epoch and medians of the paired ratios.
+Run it on an idle machine. Four ways to train are timed in turn, round after round, so that a change of the machine's
+speed hits all of them: these modules; nn.Linear, autograd, torch.optim.SGD and DataLoader; the same with our
+BatchLoader; and the matrix products of the training step with nothing around them. Printed are medians in seconds an
+epoch and medians of the paired ratios.
+
+With --growth: time and memory of these modules as the number of samples, then of parameters, doubles.
 """
 
 import argparse
@@ -13,12 +17,13 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -53,11 +58,11 @@ def hand_written(widths: list[int], dataset, batches: int) -> None:
     train_one_epoch(model, nn.MSELoss(), SGD(model.parameters(), LEARNING_RATE), loader, "cpu")
 
 
-def stock(widths: list[int], dataset, batches: int) -> None:
+def stock(widths: list[int], dataset, batches: int, loader: type = DataLoader) -> None:
     model, criterion = multilayer(widths, nn.Linear, nn.ReLU), nn.MSELoss()
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
     total_loss, correct = 0.0, 0
-    for X, Y in FirstBatches(DataLoader(dataset, BATCH_SIZE, shuffle=True), batches):
+    for X, Y in FirstBatches(loader(dataset, BATCH_SIZE, shuffle=True), batches):
         optimizer.zero_grad()
         outputs = model(X)
         loss = criterion(outputs, Y)
@@ -82,13 +87,56 @@ def matrix_products(widths: list[int], dataset, batches: int) -> None:
                 torch.mm(delta[i + 1], W[i].T, out=delta[i])
 
 
-PIPELINES = {"hand-written": hand_written, "stock PyTorch": stock, "matrix products": matrix_products}
+PIPELINES = {
+    "hand-written": hand_written,
+    "stock PyTorch": stock,
+    "stock, BatchLoader": partial(stock, loader=BatchLoader),
+    "matrix products": matrix_products,
+}
 
 
-def peak_memory(pipeline: str, network: str) -> float:
-    """Peak memory in MB of a process of its own that loads the data and trains."""
-    command = [sys.executable, __file__, "--memory", pipeline, network]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+def peak_mb() -> float:
+    """Peak memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_a_process(*arguments) -> list[float]:
+    """The numbers that this script prints last in a process of its own."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [float(number) for number in done.stdout.splitlines()[-1].split()]
+
+
+def one_size(samples: int, hidden: int) -> None:
+    """Print the seconds of an epoch of 784-hidden-10 (median of three), and the MB that data and training take."""
+
+    def random_digits(n: int) -> TensorDataset:
+        return TensorDataset(torch.rand(n, 784), torch.eye(10)[torch.randint(10, (n,))])
+
+    hand_written([784, 8, 10], random_digits(64), 2)  # loads what any training needs
+    before, seconds = peak_mb(), []
+    dataset = random_digits(samples)
+    for _ in range(3):
+        start = time.perf_counter()
+        hand_written([784, hidden, 10], dataset, batches=samples)
+        seconds.append(time.perf_counter() - start)
+    print(np.median(seconds), peak_mb() - before)
+
+
+def growth() -> None:
+    sizes = [1, 2, 4, 8]
+    tables = {
+        "samples (784-128-10)": [(15_000 * k, 15_000 * k, 128) for k in sizes],
+        "parameters (784-h-10, 15,000 samples)": [(795 * 512 * k + 10, 15_000, 512 * k) for k in sizes],
+    }
+    for title, rows in tables.items():
+        numbers, measured = [number for number, *_ in rows], []
+        print(f"\n{title}\n{'number':>12} {'s an epoch':>10} {'MB':>6}")
+        for number, samples, hidden in rows:
+            measured.append(in_a_process("--one-size", samples, hidden))
+            print(f"{number:12,} {measured[-1][0]:10.2f} {measured[-1][1]:6.0f}")
+        exponents = [np.polyfit(np.log(numbers), np.log(column), 1)[0] for column in zip(*measured, strict=True)]
+        print("time grows with the power {:.2f} of the number, memory with {:.2f}".format(*exponents))
 
 
 def main() -> None:
@@ -96,14 +144,22 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=400, help="batches in one measurement")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each pipeline")
     parser.add_argument("--memory", nargs=2, metavar=("PIPELINE", "NETWORK"), help="only print this one's peak memory")
+    parser.add_argument("--growth", action="store_true", help="only time and memory as the numbers double")
+    parser.add_argument(
+        "--one-size", nargs=2, type=int, metavar=("SAMPLES", "HIDDEN"), help="only one size of --growth"
+    )
     arguments = parser.parse_args()
+    if arguments.growth:
+        return growth()
+    if arguments.one_size:
+        return one_size(*arguments.one_size)
     start = time.perf_counter()
     dataset, _ = load_mnist()
     ready = time.perf_counter() - start
     if arguments.memory:
         pipeline, network = arguments.memory
         PIPELINES[pipeline](NETWORKS[network], dataset, arguments.batches)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(peak_mb())
         return
 
     batches_an_epoch = -(-len(dataset) // BATCH_SIZE)
@@ -117,10 +173,11 @@ def main() -> None:
                 pipeline(widths, dataset, batches)
                 seconds[name].append((time.perf_counter() - start) * batches_an_epoch / batches)
         print(f"\n{network}, {'-'.join(map(str, widths))}, batch {BATCH_SIZE}")
-        print(f"{'':16} {'s an epoch':>10} {'speed':>6} {'peak MB':>8}")
+        print(f"{'':18} {'s an epoch':>10} {'speed':>6} {'peak MB':>8}")
         for name in PIPELINES:
             speed = np.median(np.divide(seconds["stock PyTorch"][1:], seconds[name][1:]))
-            print(f"{name:16} {np.median(seconds[name][1:]):10.2f} {speed:6.2f} {peak_memory(name, network):8.0f}")
+            (peak,) = in_a_process("--memory", name, network)
+            print(f"{name:18} {np.median(seconds[name][1:]):10.2f} {speed:6.2f} {peak:8.0f}")
 
 
 if __name__ == "__main__":
