@@ -129,7 +129,7 @@ def _download_mnist(root: Path) -> None:
             try:
                 MNIST(folder.name, download=True)
             except (RuntimeError, OSError, HTTPException) as error:  # torchvision's own; a time-out; a broken answer
-                raise DownloadError(str(error)) from error
+                raise DownloadError(str(error).partition("\n")[0] or type(error).__name__) from error
             for name in MNIST_FILES:
                 os.replace(Path(folder.name) / "MNIST" / "raw" / name, raw / name)
     finally:
@@ -322,7 +322,10 @@ def check_targets(criterion: Callable, outputs: Tensor, targets: Tensor) -> None
 
 
 def check_reduction(criterion: Callable) -> None:
-    """Raise ValueError unless the criterion averages over the batch: the loops weigh each batch by its size."""
+    """Raise ValueError unless the criterion averages over the batch: the loops weigh each batch by its size.
+
+    (If it weighs or ignores some examples, the average depends a little on how they fall into batches.)
+    """
     if (reduction := getattr(criterion, "reduction", "mean")) not in ("mean", "batchmean"):
         raise ValueError(f"averages need a criterion with reduction='mean', got {reduction!r}")
 
@@ -496,10 +499,10 @@ def test(model: nn.Module, test_dataloader: Batches, device: Device, criterion: 
     The criterion is needed only for a single output that is a logit: BCEWithLogitsLoss puts class 1 above 0, not 1/2.
     """
 
-    def no_loss(outputs: Tensor, targets: Tensor) -> float:
+    def accuracy_only(outputs: Tensor, targets: Tensor) -> float:
         return 0.0
 
-    _, accuracy = evaluate(model, criterion or no_loss, test_dataloader, device)
+    _, accuracy = evaluate(model, criterion or accuracy_only, test_dataloader, device)
     print(f"The test accuracy is {accuracy:.4f}.")
     return accuracy
 
@@ -593,9 +596,9 @@ def plot_decision_boundary(
         ax.contour(x0, x1, probability, levels=[0.5], colors="black")
     title = f"alpha = {alpha:.4g}: train {model.score(X, y):.1%}"
     dots = dict(cmap="cividis", vmin=0, vmax=1, edgecolors="tab:red")
-    ax.scatter(*np.transpose(X), c=y, label="train", **dots)
+    ax.scatter(*np.asarray(X).T, c=y, label="train", **dots)
     if X_test is not None:
-        ax.scatter(*np.transpose(X_test), c=y_test, marker="X", label="test", **dots)
+        ax.scatter(*np.asarray(X_test).T, c=y_test, marker="X", label="test", **dots)
         title += f", test {model.score(X_test, y_test):.1%}"
     ax.set(title=title, xlabel="sepal length (standardised)", ylabel="petal length (standardised)")
     legend = ax.legend(loc="upper left")

@@ -39,8 +39,8 @@ every_layer_with_parameters = pytest.mark.parametrize("make", WITH_PARAMETERS.va
 def randomised(make) -> nn.Module:
     """The layer in double precision, its parameters and buffers away from their neutral starting values."""
     layer = make().double()
-    for tensor in layer.state_dict().values():
-        tensor += torch.randn_like(tensor)
+    for tensor in [*layer.parameters(), *layer.buffers()]:
+        tensor.data += torch.randn_like(tensor)
     return layer
 
 
