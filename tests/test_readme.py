@@ -38,6 +38,12 @@ def test_the_results_are_those_stored_in_the_notebooks():
     assert lines in README, f"README's table of results is not that of the notebooks; it should be\n{lines}"
 
 
+def test_the_number_of_cells_whose_output_is_not_compared():
+    cells = [cell for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    tagged = [cell for cell in cells if cell.metadata.get("tags")]
+    assert f"({len(tagged)} of {len(cells)} code cells" in " ".join(README.split())
+
+
 @pytest.mark.parametrize(("picture", "number"), [("paths.gif", 0), ("boundaries.gif", 2)])
 def test_the_pictures_are_those_stored_in_the_notebooks(picture, number):
     (stored,) = re.findall(r'src="data:image/gif;base64,([^"]+)"', "".join(html_outputs(NOTEBOOKS[number])))
