@@ -1,59 +1,42 @@
 """Hand-written neural-network layers: each forward next to its backward.
 
-Every layer is an ``nn.Module`` that composes in an ordinary ``nn.Sequential`` and adds one method,
-``backward(delta) -> delta_next``. With N examples and a loss L,
+Every layer composes in an ordinary ``nn.Sequential`` and adds ``backward(delta) -> delta_next`` to torch's Module:
 
-* ``delta`` is dL/dY, the gradient at the layer's output Y, and has Y's shape;
+* ``delta`` is dL/dY, the gradient of the loss L at the layer's output Y, and has Y's shape;
 * ``delta_next`` is dL/dX, the gradient at its input X, and has X's shape;
-* the gradients of the layer's own parameters are *added* to their ``.grad``, as autograd does. A backward reads
-  the parameters before it adds to their ``.grad``: inside ``optim.SGD.in_place`` both are one piece of memory.
+* the gradients of the layer's own parameters are *added* to their ``.grad``, as autograd does.
 
-No autograd graph is needed or used: ``forward`` keeps what ``backward`` needs. Only SimpleMLP, at the end, is plain
-torch.nn, trained by autograd.
+No autograd graph is needed: ``forward`` keeps what ``backward`` needs. "Theory Q3" is a question in theory/theory.pdf.
+Only SimpleMLP, at the end, is plain torch.nn, trained by autograd.
 """
 
-from itertools import pairwise
-from math import isfinite, sqrt
+from math import sqrt
 
 import torch
 from torch import Tensor, nn
 
-
-class Layer(nn.Module):
-    """Base of the hand-written layers: the checks that they share."""
-
-    # What forward keeps for backward.
-    saved: Tensor | None = None
-
-    def check_input(self, X: Tensor, width: int | None = None, dtype: torch.dtype | None = None) -> None:
-        """Raise unless X is floating point and, where given, of shape (N, width), N > 0, and of dtype."""
-        if not isinstance(X, Tensor):
-            raise TypeError(f"{self}: expected a torch.Tensor, got {type(X).__name__}; use torch.as_tensor(X)")
-        if not X.is_floating_point():
-            raise TypeError(f"{self}: expected a floating-point input, got {X.dtype}; use X.float()")
-        if width is not None and (X.dim() != 2 or X.shape[1] != width or not len(X)):
-            raise ValueError(
-                f"{self}: expected an input of shape (N, {width}) with N > 0, got {tuple(X.shape)}; "
-                "one row is one example: flatten images with X.flatten(1)"
-            )
-        if dtype is not None and X.dtype != dtype:
-            raise TypeError(f"{self}: the parameters are {dtype}, the input is {X.dtype}; use X.to({dtype})")
-
-    def check_delta(self, delta: Tensor, width: int | None = None) -> None:
-        """Raise unless forward has run and delta has the shape of its output: that of saved, or (N, width)."""
-        if self.saved is None:
-            raise RuntimeError(f"{self}: backward before forward; call layer(X) first")
-        shape = self.saved.shape if width is None else (len(self.saved), width)
-        if delta.shape != shape:
-            raise ValueError(f"{self}: delta must have the output's shape {tuple(shape)}, got {tuple(delta.shape)}")
+import checks
 
 
-def add_to_grad(parameter: nn.Parameter, gradient: Tensor) -> None:
-    """parameter.grad += gradient, where no gradient yet counts as zero."""
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad.add_(gradient)
+class Layer(checks.Checked, nn.Module):
+    """Base of the hand-written layers. A layer is a forward, a backward, and what it declares:
+
+    * ``keeps``: the names of the tensors that forward stores for backward, e.g. ("X",);
+    * ``width``: its input is (N, width); None for any shape;
+    * ``needs_input_grad``, if it has it: set to False, backward may return None for dL/dX. The training loop does that
+      for the first layer, as nobody needs the gradient at the data.
+
+    checks.Checked wraps forward and backward: it checks shapes and types before each (TypeError, ValueError), and
+    refuses a backward before forward, or whose kept tensors or parameters have changed since forward (RuntimeError).
+    """
+
+    width: int | None = None
+    check_input = checks.layer_input
+
+
+def add_grad(parameter: nn.Parameter, gradient: Tensor) -> None:
+    """parameter.grad += gradient, starting from zero if there is none yet."""
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
 class FCLayer(Layer):
@@ -61,37 +44,28 @@ class FCLayer(Layer):
 
     Shapes: X (N, num_input), W (num_input, num_output), b (1, num_output), Y (N, num_output).
     W starts from N(0, 2 / (num_input + num_output)) (Glorot and Bengio, 2010), b from 0.
-
-    Raises ValueError for sizes below 1 or an X of another shape, TypeError for an X of another dtype.
     """
+
+    keeps = ("X",)
+    needs_input_grad = True
 
     def __init__(self, num_input: int, num_output: int) -> None:
         super().__init__()
-        if num_input < 1 or num_output < 1:
-            raise ValueError(f"FCLayer: both sizes must be at least 1, got ({num_input}, {num_output})")
+        num_input = checks.number("FCLayer: num_input", num_input, low=1, whole=True)
+        num_output = checks.number("FCLayer: num_output", num_output, low=1, whole=True)
+        self.width = num_input
         self.W = nn.Parameter(torch.randn(num_input, num_output) * sqrt(2 / (num_input + num_output)))
         self.b = nn.Parameter(torch.zeros(1, num_output))
 
     def forward(self, X: Tensor) -> Tensor:
-        self.check_input(X, width=self.W.shape[0], dtype=self.W.dtype)
-        self.saved = X.detach()
+        self.X = X
         return torch.addmm(self.b, X, self.W)
 
-    @torch.no_grad()
-    def backward(self, delta: Tensor, input_grad: bool = True) -> Tensor | None:
-        """dL/dX = delta W^T, dL/dW = X^T delta, dL/db = the column sums of delta.
-
-        The first layer of a network may skip dL/dX, which nobody needs: input_grad=False returns None.
-        """
-        self.check_delta(delta, width=self.W.shape[1])
-        X = self.saved
-        delta_next = delta @ self.W.T if input_grad else None
-        if self.W.grad is None:
-            self.W.grad = X.T @ delta
-        else:
-            self.W.grad.addmm_(X.T, delta)  # add_to_grad without the temporary matrix
-        add_to_grad(self.b, delta.sum(0, keepdim=True))
-        return delta_next
+    def backward(self, delta: Tensor) -> Tensor | None:
+        """dL/dW = X^T delta, dL/db = the column sums of delta, dL/dX = delta W^T."""
+        add_grad(self.W, self.X.T @ delta)
+        add_grad(self.b, delta.sum(0, keepdim=True))
+        return delta @ self.W.T if self.needs_input_grad else None
 
     def extra_repr(self) -> str:
         return f"{self.W.shape[0]}, {self.W.shape[1]}"
@@ -100,96 +74,80 @@ class FCLayer(Layer):
 class SigmoidLayer(Layer):
     """Y = 1 / (1 + exp(-X)), elementwise, any shape."""
 
-    def forward(self, X: Tensor) -> Tensor:
-        self.check_input(X)
-        Y = torch.sigmoid(X)
-        self.saved = Y.detach()
-        return Y
+    keeps = ("Y",)
 
-    @torch.no_grad()
+    def forward(self, X: Tensor) -> Tensor:
+        self.Y = torch.sigmoid(X)
+        return self.Y
+
     def backward(self, delta: Tensor) -> Tensor:
-        """dY/dX = Y (1 - Y)."""
-        self.check_delta(delta)
-        return delta * self.saved * (1 - self.saved)
+        """dL/dX = delta Y (1 - Y)."""
+        return delta * self.Y * (1 - self.Y)
 
 
 class ReLULayer(Layer):
     """Y = max(X, 0), elementwise, any shape."""
 
-    def forward(self, X: Tensor) -> Tensor:
-        self.check_input(X)
-        Y = torch.relu(X)
-        self.saved = Y.detach()
-        return Y
+    keeps = ("Y",)
 
-    @torch.no_grad()
+    def forward(self, X: Tensor) -> Tensor:
+        self.Y = torch.relu(X)
+        return self.Y
+
     def backward(self, delta: Tensor) -> Tensor:
-        """dY/dX = 1 where Y > 0, else 0: as Y >= 0, that is the sign of Y."""
-        self.check_delta(delta)
-        return delta * self.saved.sign()
+        """dL/dX = delta where Y > 0, else 0; as Y >= 0, its sign is 1 or 0."""
+        return delta * self.Y.sign()
 
 
 class LeakyReLULayer(Layer):
-    """Y = X where X > 0, else negative_slope X; elementwise, any shape (theory Q3).
+    """Y = X where X > 0, else negative_slope X; elementwise, any shape (theory Q3)."""
 
-    Raises ValueError if negative_slope is not finite.
-    """
+    keeps = ("X",)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
-        if not isfinite(negative_slope):
-            raise ValueError(f"LeakyReLULayer: negative_slope must be finite, got {negative_slope}")
-        self.negative_slope = negative_slope
+        self.negative_slope = checks.number("LeakyReLULayer: negative_slope", negative_slope)
 
     def forward(self, X: Tensor) -> Tensor:
-        self.check_input(X)
-        self.saved = X.detach()
+        self.X = X
         return torch.where(X > 0, X, self.negative_slope * X)
 
-    @torch.no_grad()
     def backward(self, delta: Tensor) -> Tensor:
-        """dY/dX = 1 where X > 0, else negative_slope."""
-        self.check_delta(delta)
-        return torch.where(self.saved > 0, delta, self.negative_slope * delta)
+        """dL/dX = delta where X > 0, else negative_slope delta."""
+        return torch.where(self.X > 0, delta, self.negative_slope * delta)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
 
 
 class NoiseLayer(Layer):
-    """Y = noise * X in training, Y = X in eval mode; the noise is independent, of mean 1, any shape.
+    """Y = noise * X in training, Y = X in eval mode. Subclasses draw the noise: independent in each entry, of mean 1,
+    so that Y = X is the expected training output. Any shape."""
 
-    Subclasses draw the noise. Its mean of 1 makes eval mode the expected training output.
-    """
+    keeps = ("noise",)
 
     def draw_noise(self, X: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, X: Tensor) -> Tensor:
-        self.check_input(X)
-        self.saved = self.draw_noise(X) if self.training else torch.ones_like(X)
-        return X * self.saved
+        self.noise = self.draw_noise(X) if self.training else torch.ones_like(X)
+        return self.noise * X
 
-    @torch.no_grad()
     def backward(self, delta: Tensor) -> Tensor:
-        """dY/dX = the noise of the last forward, whatever the mode is now."""
-        self.check_delta(delta)
-        return delta * self.saved
+        """dL/dX = delta noise, the noise of the last forward, whatever the mode is now."""
+        return delta * self.noise
 
 
 class DropoutLayer(NoiseLayer):
     """Inverted dropout (Srivastava et al., 2014; theory Q3 and Q5).
 
-    The noise is 0 with probability p = dropout_rate and 1 / (1 - p) otherwise: mean 1, variance p / (1 - p).
-
-    Raises ValueError unless 0 <= dropout_rate < 1.
+    The noise is 0 with probability p = dropout_rate, 0 <= p < 1, and 1 / (1 - p) otherwise: mean 1, variance p / (1 -
+    p).
     """
 
     def __init__(self, dropout_rate: float) -> None:
         super().__init__()
-        if not 0 <= dropout_rate < 1:
-            raise ValueError(f"DropoutLayer: dropout_rate must be in [0, 1), got {dropout_rate}")
-        self.dropout_rate = dropout_rate
+        self.dropout_rate = checks.number("DropoutLayer: dropout_rate", dropout_rate, low=0, high=1, below=True)
 
     def draw_noise(self, X: Tensor) -> Tensor:
         keep = torch.rand_like(X).ge_(self.dropout_rate)
@@ -200,16 +158,11 @@ class DropoutLayer(NoiseLayer):
 
 
 class GaussianDropoutLayer(NoiseLayer):
-    """Multiplicative noise from N(1, sigma^2) (theory Q5).
-
-    Raises ValueError if sigma is negative or not finite.
-    """
+    """Multiplicative noise from N(1, sigma^2), sigma >= 0 (theory Q5)."""
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
-        if not (isfinite(sigma) and sigma >= 0):
-            raise ValueError(f"GaussianDropoutLayer: sigma must be finite and at least 0, got {sigma}")
-        self.sigma = sigma
+        self.sigma = checks.number("GaussianDropoutLayer: sigma", sigma, low=0)
 
     def draw_noise(self, X: Tensor) -> Tensor:
         return 1 + self.sigma * torch.randn_like(X)
@@ -223,44 +176,40 @@ class MeanOnlyBatchNormLayer(Layer):
 
     Shapes: X and Y (N, num_features); gamma (starts at 1), beta (at 0) and mu (1, num_features).
     In training mu is the batch mean, which also enters running_mean with weight 0.1; in eval mode mu is
-    running_mean. With N = 1 the training output is beta and no gradient passes: dL/dX = dL/dgamma = 0.
-
-    Raises ValueError for num_features below 1 or an X of another shape, TypeError for an X of another dtype.
+    running_mean. With N = 1, X = mu: the output is beta, and dL/dX = dL/dgamma = 0.
     """
 
+    keeps = ("X_hat",)
     momentum = 0.1
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        if num_features < 1:
-            raise ValueError(f"MeanOnlyBatchNormLayer: num_features must be at least 1, got {num_features}")
+        num_features = checks.number("MeanOnlyBatchNormLayer: num_features", num_features, low=1, whole=True)
+        self.width = num_features
         self.gamma = nn.Parameter(torch.ones(1, num_features))
         self.beta = nn.Parameter(torch.zeros(1, num_features))
         self.register_buffer("running_mean", torch.zeros(1, num_features))
 
     def forward(self, X: Tensor) -> Tensor:
-        self.check_input(X, width=self.gamma.shape[1], dtype=self.gamma.dtype)
         self.used_batch_mean = self.training
         if self.training:
             mu = X.mean(0, keepdim=True)
-            self.running_mean.lerp_(mu.detach(), self.momentum)
+            self.running_mean.lerp_(mu.detach(), self.momentum)  # a buffer must not join a graph
         else:
             mu = self.running_mean
-        X_hat = X - mu
-        self.saved = X_hat.detach()
-        return self.gamma * X_hat + self.beta
+        self.X_hat = X - mu
+        return self.gamma * self.X_hat + self.beta
 
-    @torch.no_grad()
     def backward(self, delta: Tensor) -> Tensor:
-        """dL/dX = gamma (delta - mean(delta)), dL/dgamma = sum(delta X_hat), dL/dbeta = sum(delta).
+        """dL/dgamma = sum(delta X_hat), dL/dbeta = sum(delta), dL/dX = gamma (delta - mean(delta)).
 
-        Sums and means run over the batch. In eval mode mu is a constant and dL/dX = gamma delta.
+        Sums and means run over the batch. X[m] enters every Y[n] through mu, dmu/dX[m] = 1/N: hence "- mean(delta)". In
+        eval mode mu is a constant and dL/dX = gamma delta.
         """
-        self.check_delta(delta)
-        delta_hat = self.gamma * delta
-        add_to_grad(self.gamma, (delta * self.saved).sum(0, keepdim=True))
-        add_to_grad(self.beta, delta.sum(0, keepdim=True))
-        return delta_hat - delta_hat.mean(0, keepdim=True) if self.used_batch_mean else delta_hat
+        add_grad(self.gamma, (delta * self.X_hat).sum(0, keepdim=True))
+        add_grad(self.beta, delta.sum(0, keepdim=True))
+        mean = delta.mean(0, keepdim=True) if self.used_batch_mean else 0
+        return self.gamma * (delta - mean)
 
     def extra_repr(self) -> str:
         return f"{self.gamma.shape[1]}"
@@ -270,9 +219,7 @@ class SimpleMLP(nn.Module):
     """A plain torch.nn network, trained by autograd: num_hidden_layers times Linear and ReLU, then Linear.
 
     last_layer_activation_fn, a module or a module's class such as nn.Sigmoid, is applied to the output if given.
-    Shapes: X (N, input_dim), output (N, output_dim).
-
-    Raises ValueError if num_hidden_layers is below 1.
+    Shapes: X (N, input_dim), output (N, output_dim), all at least 1.
     """
 
     def __init__(
@@ -284,12 +231,10 @@ class SimpleMLP(nn.Module):
         last_layer_activation_fn: nn.Module | type[nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        if num_hidden_layers < 1:
-            raise ValueError(f"SimpleMLP: num_hidden_layers must be at least 1, got {num_hidden_layers}")
-        widths = [input_dim] + [hidden_dim] * num_hidden_layers
-        layers = []
-        for width_in, width_out in pairwise(widths):
-            layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+        checks.mlp(input_dim, hidden_dim, output_dim, num_hidden_layers, last_layer_activation_fn)
+        layers = [nn.Linear(input_dim, hidden_dim), nn.ReLU()]
+        for _ in range(num_hidden_layers - 1):
+            layers += [nn.Linear(hidden_dim, hidden_dim), nn.ReLU()]
         layers.append(nn.Linear(hidden_dim, output_dim))
         if isinstance(last_layer_activation_fn, type):
             last_layer_activation_fn = last_layer_activation_fn()
@@ -298,4 +243,5 @@ class SimpleMLP(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, X: Tensor) -> Tensor:
+        checks.mlp_input(self, X)
         return self.model(X)

@@ -3,10 +3,11 @@
     MNIST=full python tests/bench_training.py [--batches 400] [--rounds 5]
     python tests/bench_training.py --growth
 
-Run it on an idle machine. Four ways to train are timed in turn, round after round, so that a change of the machine's
-speed hits all of them: these modules; nn.Linear, autograd, torch.optim.SGD and DataLoader; the same with our
-BatchLoader; and the matrix products of the training step with nothing around them. Printed are medians in seconds an
-epoch and medians of the paired ratios.
+Run it on an idle machine. Several ways to train are timed in turn, round after round, so that a change of the
+machine's speed hits all of them: these modules; the same loop with every check taken out; nn.Linear, autograd,
+torch.optim.SGD and DataLoader; the same with our BatchLoader; the matrix products of the training step with nothing
+around them; and, if jax is installed, the whole run of batches compiled by it (its compilation is not counted).
+Printed are medians in seconds an epoch and medians of the paired ratios.
 
 With --growth: time and memory of these modules as the number of samples, then of parameters, doubles.
 """
@@ -17,7 +18,8 @@ import resource
 import subprocess
 import sys
 import time
-from functools import partial
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +29,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_utils import BatchLoader, load_mnist
 from layers import FCLayer, ReLULayer
+from losses import MSELoss
 from optim import SGD
-from train_utils import BatchLoader, count_correct, load_mnist, train_one_epoch
+from train_utils import train_one_epoch
 
 NETWORKS = {"shallow": [784, 128, 10], "deep": [784, 1024, 512, 256, 128, 64, 10]}
 BATCH_SIZE, LEARNING_RATE = 32, 0.1
@@ -55,7 +59,35 @@ def multilayer(widths: list[int], linear: type[nn.Module], activation: type[nn.M
 def hand_written(widths: list[int], dataset, batches: int) -> None:
     model = multilayer(widths, FCLayer, ReLULayer)
     loader = FirstBatches(BatchLoader(dataset, BATCH_SIZE, shuffle=True), batches)
-    train_one_epoch(model, nn.MSELoss(), SGD(model.parameters(), LEARNING_RATE), loader, "cpu")
+    train_one_epoch(model, MSELoss(), SGD(model.parameters(), LEARNING_RATE), loader, "cpu")
+
+
+def unchecked(cls: type) -> type:
+    """The class with the bare functions in place of the checked ones."""
+    bare = {name: getattr(cls, name).__wrapped__ for name in ("forward", "backward")}
+    subclass = type(cls.__name__, (cls,), {})
+    for name, function in bare.items():
+        setattr(subclass, name, function)
+    return subclass
+
+
+@torch.no_grad()
+def without_checks(widths: list[int], dataset, batches: int) -> None:
+    model = multilayer(widths, unchecked(FCLayer), unchecked(ReLULayer))
+    layers, criterion, optimizer = list(model), unchecked(MSELoss)(), SGD(model.parameters(), LEARNING_RATE)
+    step = SGD.step.__wrapped__
+    layers[0].needs_input_grad = False
+    total_loss, correct = 0.0, 0
+    for X, targets in FirstBatches(BatchLoader(dataset, BATCH_SIZE, shuffle=True), batches):
+        outputs = model(X)
+        loss = criterion(outputs, targets)
+        total_loss += float(loss) * len(X)
+        correct += int((outputs.argmax(1) == targets.argmax(1)).sum())
+        optimizer.zero_grad()
+        delta = criterion.backward()
+        for layer in reversed(layers):
+            delta = layer.backward(delta)
+        step(optimizer)
 
 
 def stock(widths: list[int], dataset, batches: int, loader: type = DataLoader) -> None:
@@ -69,7 +101,7 @@ def stock(widths: list[int], dataset, batches: int, loader: type = DataLoader) -
         loss.backward()
         optimizer.step()
         total_loss += loss.item()
-        correct += count_correct(outputs, Y)
+        correct += int((outputs.argmax(1) == Y.argmax(1)).sum())
 
 
 @torch.no_grad()
@@ -87,12 +119,57 @@ def matrix_products(widths: list[int], dataset, batches: int) -> None:
                 torch.mm(delta[i + 1], W[i].T, out=delta[i])
 
 
+@cache
+def jax_epoch():
+    """A compiled function (parameters, X, Y, order) -> parameters: one step for each row of order, by lax.scan."""
+    import jax
+    from jax import numpy as jnp
+
+    def loss(parameters, X, Y):
+        *hidden, (W, b) = parameters
+        for V, c in hidden:
+            X = jax.nn.relu(X @ V + c)
+        outputs = X @ W + b
+        return jnp.mean((outputs - Y) ** 2), (outputs.argmax(1) == Y.argmax(1)).sum()
+
+    @jax.jit
+    def epoch(parameters, X, Y, order):
+        def step(parameters, rows):
+            values, gradient = jax.value_and_grad(loss, has_aux=True)(parameters, X[rows], Y[rows])
+            return jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradient), values
+
+        parameters, (losses, correct) = jax.lax.scan(step, parameters, order)
+        return parameters, losses.mean(), correct.sum()
+
+    return epoch
+
+
+def compiled_by_jax(widths: list[int], dataset, batches: int) -> None:
+    import jax
+
+    X, Y = jax_data(dataset)
+    layers = [layer for layer in multilayer(widths, FCLayer, ReLULayer) if isinstance(layer, FCLayer)]
+    parameters = [(layer.W.detach().numpy(), layer.b.detach().numpy()) for layer in layers]
+    order = torch.randperm(len(dataset))[: batches * BATCH_SIZE].view(batches, BATCH_SIZE).numpy()
+    jax.block_until_ready(jax_epoch()(parameters, X, Y, order))
+
+
+@cache
+def jax_data(dataset):
+    import jax
+
+    return tuple(jax.device_put(tensor.numpy()) for tensor in dataset.tensors)
+
+
 PIPELINES = {
     "hand-written": hand_written,
+    "  without checks": without_checks,
     "stock PyTorch": stock,
     "stock, BatchLoader": partial(stock, loader=BatchLoader),
     "matrix products": matrix_products,
 }
+if find_spec("jax"):
+    PIPELINES["compiled by JAX"] = compiled_by_jax
 
 
 def peak_mb() -> float:

@@ -1,8 +1,10 @@
 """Every layer: forward values, the hand-written backward against autograd, modes, state and bad input."""
 
 import copy
+import pickle
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from layers import (
     DropoutLayer,
     FCLayer,
     GaussianDropoutLayer,
+    Layer,
     LeakyReLULayer,
     MeanOnlyBatchNormLayer,
     ReLULayer,
@@ -106,14 +109,28 @@ def test_backward_accumulates_as_autograd_does(make):
 
 
 @every_layer
-def test_backward_survives_a_deep_copy_and_a_change_of_mode(make):
+def test_backward_survives_a_change_of_mode(make):
     torch.manual_seed(0)
     layer = randomised(make)
     X = random_input(layer, 6)
     delta = torch.randn_like(layer(X))
     expected = layer.backward(delta)
-    torch.testing.assert_close(copy.deepcopy(layer).backward(delta), expected)
     torch.testing.assert_close(layer.eval().backward(delta), expected)
+
+
+@every_layer
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))], ids=["copy", "pickle"]
+)
+def test_what_forward_kept_is_not_copied_or_pickled(make, copy_of):
+    layer = randomised(make)
+    layer(random_input(layer, 1000))
+    assert len(pickle.dumps(layer)) < 5_000
+    copied = copy_of(layer)
+    assert not set(layer.keeps) & set(vars(copied)) and set(layer.keeps) <= set(vars(layer))
+    with pytest.raises(RuntimeError, match="backward before forward"):
+        copied.backward(torch.ones(1000, 5))
+    torch.testing.assert_close(list(copied.parameters()), list(layer.parameters()))
 
 
 @every_layer_with_parameters
@@ -159,11 +176,58 @@ def test_fclayer_can_skip_the_input_gradient():
     layer = FCLayer(4, 3)
     layer(torch.randn(5, 4))
     delta = torch.randn(5, 3)
-    assert layer.backward(delta, input_grad=False) is None
-    skipped = layer.W.grad.clone()
+    layer.needs_input_grad = False
+    assert layer.backward(delta) is None
+    skipped = layer.W.grad
     layer.W.grad = None
-    layer.backward(delta)
+    layer.needs_input_grad = True
+    assert layer.backward(delta).shape == (5, 4)
     torch.testing.assert_close(layer.W.grad, skipped)
+
+
+@every_layer
+def test_what_forward_keeps_holds_no_graph(make):
+    layer = randomised(make)
+    assert layer(random_input(layer, 6)).requires_grad
+    assert layer.keeps and not any(getattr(layer, name).requires_grad for name in layer.keeps)
+
+
+@every_layer_with_parameters
+def test_a_gradient_that_somebody_keeps_is_not_rewritten(make):
+    """Neither across zero_grad, as p.grad = None, nor by a backward that adds to it."""
+    layer = randomised(make)
+    X = random_input(layer, 6).detach()
+    for forget in True, False:
+        delta = torch.randn_like(layer(X))
+        layer.backward(delta)
+        kept = [p.grad for p in layer.parameters()]
+        values = [g.clone() for g in kept]
+        if forget:
+            layer.zero_grad()
+        layer.backward(torch.randn_like(layer(X)))
+        assert all(
+            torch.equal(g, v) and p.grad is not g for g, v, p in zip(kept, values, layer.parameters(), strict=True)
+        )
+
+
+@every_layer
+def test_backward_needs_no_grad_mode_and_gives_tensors_without_a_graph(make):
+    layer = randomised(make)
+    X = random_input(layer, 6)
+    delta = torch.randn_like(layer(X), requires_grad=True)
+    with_grad = [layer.backward(delta), *(p.grad for p in layer.parameters())]
+    layer.zero_grad()
+    with torch.no_grad():
+        without = [layer.backward(delta), *(p.grad for p in layer.parameters())]
+    for g, h in zip(with_grad, without, strict=True):
+        assert torch.equal(g, h) and not g.requires_grad and not h.requires_grad
+
+
+def test_small_integers_of_numpy_are_sizes():
+    torch.manual_seed(0)
+    layer = FCLayer(np.uint8(200), np.uint8(100))
+    assert layer.W.std().item() == pytest.approx((2 / 300) ** 0.5, rel=0.02)
+    assert isinstance(DropoutLayer(np.float32(0.5)).dropout_rate, float)
 
 
 def test_activation_values():
@@ -252,6 +316,131 @@ def test_layers_compose_in_sequential():
         assert (found - e).norm() < 1e-10 * max(1, e.norm())
 
 
+def change(tensor):
+    with torch.no_grad():
+        tensor += 1
+
+
+@every_layer
+@pytest.mark.parametrize("grad_mode", [True, False])
+def test_what_backward_needs_was_changed_in_place(make, grad_mode):
+    """As autograd, which raises, too: the tensor that forward kept, or a parameter."""
+    with torch.set_grad_enabled(grad_mode):
+        layer = randomised(make)
+        for i in range(len(layer.keeps) + len(list(layer.parameters()))):
+            X = random_input(layer, 4).detach()
+            Y = layer(X)
+            change([*(getattr(layer, name) for name in layer.keeps), *layer.parameters()][i])
+            with pytest.raises(RuntimeError, match="changed before backward"):
+                layer.backward(torch.ones_like(Y))
+            assert all(p.grad is None for p in layer.parameters())
+
+
+def test_an_output_changed_before_backward():
+    """Y -= T, where backward needs Y; a fully connected layer does not."""
+    X = torch.randn(4, 3)
+    for layer in SigmoidLayer(), ReLULayer():
+        Y = layer(X)
+        change(Y)
+        with pytest.raises(RuntimeError, match="changed before backward"):
+            layer.backward(torch.ones(4, 3))
+    layer = FCLayer(3, 2)
+    change(layer(X))
+    assert layer.backward(torch.ones(4, 2)).shape == (4, 3)
+
+
+def test_layers_run_in_inference_mode():
+    with torch.inference_mode():
+        layer = FCLayer(3, 2)
+        assert layer(torch.ones(4, 3)).shape == (4, 2)
+        assert layer.backward(torch.ones(4, 2)).shape == (4, 3)
+
+
+def test_an_input_that_is_a_parameter_does_not_become_one_of_the_layer():
+    layer = FCLayer(3, 2)
+    layer(nn.Parameter(torch.ones(4, 3)))
+    assert [name for name, _ in layer.named_parameters()] == ["W", "b"]
+
+
+class Own(Layer):
+    """A student's layer: X -> what forward and backward say."""
+
+    def __init__(self, forward=lambda X: X, backward=lambda delta: delta):
+        super().__init__()
+        self.functions = forward, backward
+
+    def forward(self, X):
+        return self.functions[0](X)
+
+    def backward(self, delta):
+        return self.functions[1](delta)
+
+
+def test_delta_by_name():
+    layer = FCLayer(3, 2)
+    layer(X=torch.ones(4, 3))
+    assert layer.backward(delta=torch.ones(4, 2)).shape == (4, 3)
+
+
+def test_a_parameter_exchanged_before_backward():
+    for exchange in (
+        lambda layer: setattr(layer.W, "data", torch.ones(3, 2)),
+        lambda layer: setattr(layer, "W", nn.Parameter(torch.ones(3, 2))),
+    ):
+        layer = FCLayer(3, 2)
+        layer(torch.ones(4, 3))
+        exchange(layer)
+        with pytest.raises(RuntimeError, match="changed before backward"):
+            layer.backward(torch.ones(4, 2))
+
+
+def test_a_forward_of_ones_own_with_the_backward_of_another():
+    with pytest.raises(TypeError, match="Doubled has a forward of its own, but the backward of another"):
+
+        class Doubled(FCLayer):
+            def forward(self, X):
+                return 2 * super().forward(X)
+
+    class Printing(FCLayer):
+        def forward(self, X):
+            return super().forward(X)
+
+        backward = FCLayer.backward
+
+    layer = Printing(3, 2)
+    layer(torch.ones(4, 3))
+    assert layer.backward(torch.ones(4, 2)).shape == (4, 3)
+
+
+def test_a_name_in_keeps_that_forward_does_not_set():
+    class Forgetful(Own):
+        keeps = ("Z",)
+
+    with pytest.raises(TypeError, match="keeps names 'Z', but forward did not set it"):
+        Forgetful()(torch.ones(2, 2))
+
+
+def test_a_parameter_may_be_none():
+    class Plain(Own):
+        def __init__(self):
+            super().__init__()
+            self.register_parameter("b", None)
+
+    layer = Plain()
+    assert layer.backward(layer(torch.ones(2, 2))).shape == (2, 2)
+
+
+def test_what_a_layer_of_ones_own_must_return():
+    X = torch.ones(4, 3)
+    with pytest.raises(TypeError, match="forward returned NoneType, expected a tensor; is a return missing"):
+        Own(forward=lambda X: None)(X)
+    for wrong, got in (lambda delta: None, "None"), (lambda delta: delta.sum(0), r"\(3,\)"):
+        layer = Own(backward=wrong)
+        layer(X)
+        with pytest.raises(ValueError, match=rf"backward must return the gradient .* of shape \(4, 3\), got {got}"):
+            layer.backward(X)
+
+
 @every_layer
 def test_backward_before_forward(make):
     with pytest.raises(RuntimeError, match="backward before forward"):
@@ -265,6 +454,10 @@ def test_delta_of_another_shape(make):
     Y = layer(X)
     with pytest.raises(ValueError, match=r"delta must have the output's shape \(4, \d\), got \(1, \d\)"):
         layer.backward(torch.ones_like(Y)[:1])
+    with pytest.raises(TypeError, match=r"delta must have the output's type torch.float32, got torch.float64"):
+        layer.backward(torch.ones_like(Y).double())
+    with pytest.raises(TypeError, match=r"delta must be a torch.Tensor, got ndarray"):
+        layer.backward(Y.detach().numpy())
     assert all(p.grad is None for p in layer.parameters())
 
 
@@ -279,8 +472,9 @@ def test_input_of_another_width_or_rank_or_empty(layer, shape):
 def test_input_of_another_type(make):
     layer = make()
     X = random_input(layer, 2).detach()
-    with pytest.raises(TypeError, match="floating-point"):
-        layer(X.long())
+    for wrong in X.long(), X.to(torch.complex64), X > 0:
+        with pytest.raises(TypeError, match="floating-point"):
+            layer(wrong)
     with pytest.raises(TypeError, match=r"torch\.Tensor"):
         layer(X.numpy())
     if list(layer.parameters()):
@@ -288,26 +482,39 @@ def test_input_of_another_type(make):
             layer(X)
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
-def test_dropout_rate_outside_0_to_1(rate):
-    with pytest.raises(ValueError, match=r"dropout_rate must be in \[0, 1\)"):
-        DropoutLayer(rate)
-
-
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "error", "message"),
     [
-        (lambda: FCLayer(0, 3), "at least 1"),
-        (lambda: FCLayer(3, -1), "at least 1"),
-        (lambda: MeanOnlyBatchNormLayer(0), "at least 1"),
-        (lambda: GaussianDropoutLayer(-1.0), "sigma"),
-        (lambda: GaussianDropoutLayer(float("inf")), "sigma"),
-        (lambda: LeakyReLULayer(float("nan")), "negative_slope"),
-        (lambda: SimpleMLP(4, 16, 1, num_hidden_layers=0), "num_hidden_layers"),
+        *(
+            (lambda rate=rate: DropoutLayer(rate), ValueError, r"dropout_rate must be in \[0, 1\)")
+            for rate in (-0.1, 1.0, 1.5)
+        ),
+        (lambda: DropoutLayer(float("nan")), ValueError, r"dropout_rate must be in \[0, 1\), got nan"),
+        (lambda: DropoutLayer("0.5"), TypeError, "dropout_rate must be a number, got '0.5'"),
+        (lambda: DropoutLayer(True), TypeError, "dropout_rate must be a number, got True"),
+        (lambda: FCLayer(0, 3), ValueError, "num_input must be finite and at least 1, got 0"),
+        (lambda: FCLayer(3, -1), ValueError, "num_output must be finite and at least 1"),
+        (lambda: FCLayer(3.0, 1), TypeError, "num_input must be an integer, got 3.0"),
+        (lambda: FCLayer(None, 1), TypeError, "num_input must be an integer"),
+        (lambda: MeanOnlyBatchNormLayer(0), ValueError, "num_features must be finite and at least 1"),
+        (lambda: MeanOnlyBatchNormLayer([3]), TypeError, "num_features must be an integer"),
+        (lambda: GaussianDropoutLayer(-1.0), ValueError, "sigma must be finite and at least 0"),
+        (lambda: GaussianDropoutLayer(float("inf")), ValueError, "sigma must be finite"),
+        (lambda: LeakyReLULayer(float("nan")), ValueError, "negative_slope must be finite"),
+        (lambda: LeakyReLULayer("0.1"), TypeError, "negative_slope must be a number"),
+        (
+            lambda: SimpleMLP(4, 16, 1, num_hidden_layers=0),
+            ValueError,
+            "num_hidden_layers must be finite and at least 1",
+        ),
+        (lambda: SimpleMLP(4.0, 16, 1), TypeError, "input_dim must be an integer"),
+        (lambda: SimpleMLP(4, 0, 1), ValueError, "hidden_dim"),
+        (lambda: SimpleMLP(4, 16, "1"), TypeError, "output_dim"),
+        (lambda: SimpleMLP(4, 16, 1, last_layer_activation_fn=torch.sigmoid), TypeError, "must be a module such as"),
     ],
 )
-def test_impossible_sizes(make, message):
-    with pytest.raises(ValueError, match=message):
+def test_impossible_arguments(make, error, message):
+    with pytest.raises(error, match=message):
         make()
 
 

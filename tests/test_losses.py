@@ -1,381 +1,466 @@
-"""SimpleMLPTrainer with every loss of notebook 3, Titanic, and the GIF of decision boundaries; and their bad input."""
+"""The hand-written losses: value and gradient against torch's, what they take, and how outputs are read as classes."""
 
-import sys
-from unittest.mock import MagicMock
+import copy
+import pickle
+import warnings
+from functools import partial
 
-import matplotlib
-import numpy as np
-import pandas as pd
 import pytest
 import torch
-from PIL import Image, ImageSequence
-from sklearn.datasets import load_iris
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.nn import functional as F
 
-import train_utils
-from layers import SimpleMLP
-from train_utils import (
-    TITANIC_COLUMNS,
-    BatchLoader,
-    SimpleMLPTrainer,
-    compute_loss,
-    create_decision_boundary_gif,
-    load_titanic,
-    plot_decision_boundary,
-    set_seed,
+import losses
+from accuracy import above, largest
+from autograd_loss import AutogradLoss, with_backward
+from losses import (
+    BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
+    CrossEntropyLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
 )
 
-# --------------------------------------------------------------------------------------------------- the trainer
+
+def rows(N, K):
+    return torch.randn(N, K, dtype=torch.float64)
 
 
-def column(y):
-    return y[:, None].float()
+def probabilities(N, K):
+    return torch.rand(N, K, dtype=torch.float64)
 
 
-def one_hot(y):
-    return nn.functional.one_hot(y, 2).float()
+def classes(N, K):
+    return torch.randint(K, (N,))
 
 
-def plus_minus(y):
-    return 2 * one_hot(y) - 1
+def one_hot(N, K):
+    return F.one_hot(classes(N, K), K).double()
 
 
-# name: criterion, outputs, last layer, targets from class indices
+def distributions(N, K):
+    return rows(N, K).softmax(1)
+
+
+def signs(N, K):
+    return 2 * one_hot(N, K) - 1
+
+
+def same(outputs, targets):
+    return outputs, targets
+
+
+def log_softmax(outputs, targets):
+    return outputs.log_softmax(1), targets
+
+
+def pairs(outputs, targets):
+    """Torch's arguments for our CosineEmbeddingLoss: each output beside each row of the identity."""
+    N, K = outputs.shape
+    return outputs.repeat_interleave(K, 0), torch.eye(K, dtype=outputs.dtype).repeat(N, 1), targets.flatten()
+
+
+# name: our loss, torch's, targets, the smallest number of outputs, outputs and targets as torch takes them
 LOSSES = {
-    "L1": (nn.L1Loss(), 1, None, column),
-    "MSE": (nn.MSELoss(), 1, None, column),
-    "Huber": (nn.HuberLoss(), 1, None, column),
-    "BCE": (nn.BCELoss(), 1, nn.Sigmoid, column),
-    "BCEWithLogits": (nn.BCEWithLogitsLoss(), 1, None, column),
-    "NLL": (nn.NLLLoss(), 2, nn.LogSoftmax(dim=1), torch.Tensor.long),
-    "CrossEntropy": (nn.CrossEntropyLoss(), 2, None, torch.Tensor.long),
-    "CrossEntropy, one-hot": (nn.CrossEntropyLoss(), 2, None, one_hot),
-    "KLDiv": (nn.KLDivLoss(reduction="batchmean"), 2, nn.LogSoftmax(dim=1), one_hot),
-    "CosineEmbedding": (nn.CosineEmbeddingLoss(), 2, None, plus_minus),
+    "L1": (L1Loss, nn.L1Loss, rows, 1, same),
+    "MSE": (MSELoss, nn.MSELoss, rows, 1, same),
+    "BCEWithLogits": (BCEWithLogitsLoss, nn.BCEWithLogitsLoss, probabilities, 1, same),
+    "NLL": (NLLLoss, nn.NLLLoss, classes, 2, same),
+    "CrossEntropy": (CrossEntropyLoss, nn.CrossEntropyLoss, classes, 2, same),
+    "CrossEntropy, one-hot": (CrossEntropyLoss, nn.CrossEntropyLoss, one_hot, 2, same),
+    "CrossEntropy, soft": (CrossEntropyLoss, nn.CrossEntropyLoss, distributions, 2, same),
+    "KLDiv": (KLDivLoss, nn.KLDivLoss, distributions, 2, same),
+    "KLDiv, one-hot": (KLDivLoss, nn.KLDivLoss, one_hot, 2, same),
+    "KLDiv, batchmean": (
+        *(partial(c, reduction="batchmean") for c in (KLDivLoss, nn.KLDivLoss)),
+        distributions,
+        2,
+        same,
+    ),
+    "CosineEmbedding": (CosineEmbeddingLoss, nn.CosineEmbeddingLoss, signs, 2, pairs),
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
 
-def toy_classes(n=100):
-    set_seed(0)
-    y = torch.arange(n) % 2
-    return torch.randn(n, 4) + 3 * column(y), y
-
-
-def toy_trainer(criterion, outputs=1, last=None, learning_rate=0.01):
-    set_seed(1)
-    model = SimpleMLP(4, 8, outputs, last_layer_activation_fn=last)
-    return SimpleMLPTrainer(model, criterion, torch.optim.Adam(model.parameters(), lr=learning_rate))
+def relative_error(found, expected):
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-12))
 
 
 @every_loss
-def test_every_loss_learns_a_separable_toy_set(name):
-    criterion, outputs, last, targets = LOSSES[name]
-    X, y = toy_classes()
-    trainer = toy_trainer(criterion, outputs, last, learning_rate=0.05)
-    loader = BatchLoader(TensorDataset(X, targets(y)), 20, shuffle=True)
-    before, _ = trainer.evaluate(loader)
-    losses = trainer.train(loader, 8, verbose=False)
-    after, accuracy = trainer.evaluate(loader)
-    assert len(losses) == 8 and losses[-1] < losses[0] and after < before
-    assert accuracy > 97
+@pytest.mark.parametrize("scale", [0.1, 1, 30])
+@pytest.mark.filterwarnings("ignore:reduction:UserWarning")
+def test_value_and_gradient_are_those_of_torch_and_autograd(name, scale):
+    ours, theirs, make_targets, smallest, as_torch = LOSSES[name]
+    for seed, (N, K) in enumerate([(1, smallest), (2, 2), (7, 3), (32, 10), (257, 5)]):
+        torch.manual_seed(seed)
+        criterion = ours()
+        outputs, targets = (scale * rows(N, K)).requires_grad_(), make_targets(N, K)
+        expected = theirs()(*as_torch(outputs, targets))
+        (expected_delta,) = torch.autograd.grad(expected, outputs)
+
+        value = criterion(outputs, targets)
+        delta = criterion.backward()
+
+        (by_autograd,) = torch.autograd.grad(value, outputs)
+        assert value.shape == () and abs(value.item() - expected.item()) < 1e-10 * max(1, abs(expected.item()))
+        assert delta.shape == (N, K) and not delta.requires_grad
+        assert relative_error(delta, expected_delta) < 1e-10 and relative_error(by_autograd, expected_delta) < 1e-10
+        with torch.no_grad():
+            assert criterion(outputs, targets) == value and torch.equal(criterion.backward(), delta)
+
+
+def test_losses_at_the_edges_of_their_domains():
+    """Ties, huge logits, a zero vector: finite, and the gradient is autograd's of torch's loss."""
+    cases = [
+        (L1Loss, nn.L1Loss, [[1.0, 2.0]], [[1.0, 0.0]], same),
+        (BCEWithLogitsLoss, nn.BCEWithLogitsLoss, [[0.0], [800.0], [-800.0]], [[0.3], [0.0], [1.0]], same),
+        (CrossEntropyLoss, nn.CrossEntropyLoss, [[800.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]], same),
+        (CosineEmbeddingLoss, nn.CosineEmbeddingLoss, [[0.0, 0.0], [-1.0, 0.0]], [[1.0, -1.0], [-1.0, 1.0]], pairs),
+    ]
+    for ours, theirs, outputs, targets, as_torch in cases:
+        outputs = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
+        targets = torch.tensor(targets, dtype=torch.float64)
+        criterion, expected = ours(), theirs()(*as_torch(outputs, targets))
+        (delta,) = torch.autograd.grad(expected, outputs)
+        torch.testing.assert_close(criterion(outputs, targets), expected, rtol=1e-12, atol=0)
+        torch.testing.assert_close(criterion.backward(), delta, rtol=1e-6, atol=1e-12)
+
+
+@every_loss
+def test_the_gradient_by_hand_is_the_slope(name):
+    """Central differences, without torch's losses or autograd."""
+    ours, _, make_targets, _, _ = LOSSES[name]
+    torch.manual_seed(0)
+    criterion, outputs, targets = ours(), rows(3, 4), make_targets(3, 4)
+    steps = 1e-6 * torch.eye(12, dtype=torch.float64).view(-1, 3, 4)
+    slopes = torch.stack([criterion(outputs + s, targets) - criterion(outputs - s, targets) for s in steps]) / 2e-6
+    criterion(outputs, targets)
+    torch.testing.assert_close(criterion.backward(), slopes.view(3, 4), rtol=0, atol=1e-7)
+
+
+@every_loss
+def test_a_loss_is_checked_as_a_layer_is(name):
+    ours, _, make_targets, _, _ = LOSSES[name]
+    criterion = ours()
+    with pytest.raises(RuntimeError, match="backward before forward"):
+        criterion.backward()
+    criterion(rows(1000, 5), make_targets(1000, 5))
+    assert len(pickle.dumps(criterion)) < 2_000
+    with pytest.raises(RuntimeError, match="backward before forward"):
+        copy.deepcopy(criterion).backward()
+    for kept in criterion.keeps:
+        criterion(rows(6, 5), make_targets(6, 5))
+        getattr(criterion, kept).mul_(2)
+        with pytest.raises(RuntimeError, match="changed before backward"):
+            criterion.backward()
+
+
+OPTIONS = [
+    *(
+        (c, dict(reduction=r))
+        for c in (L1Loss, MSELoss, BCEWithLogitsLoss, NLLLoss, CrossEntropyLoss)
+        for r in ("sum", "none")
+    ),
+    *((c, dict(reduction=r)) for c in (KLDivLoss, CosineEmbeddingLoss) for r in ("sum", "none")),
+    (BCEWithLogitsLoss, dict(weight=torch.ones(2))),
+    (BCEWithLogitsLoss, dict(pos_weight=torch.ones(2))),
+    (NLLLoss, dict(weight=torch.ones(2))),
+    (NLLLoss, dict(ignore_index=0)),
+    (CrossEntropyLoss, dict(weight=torch.ones(2))),
+    (CrossEntropyLoss, dict(ignore_index=1)),
+    (CrossEntropyLoss, dict(label_smoothing=0.1)),
+    (KLDivLoss, dict(log_target=True)),
+    (CosineEmbeddingLoss, dict(margin=0.2)),
+]
+
+
+@pytest.mark.parametrize(("loss", "option"), OPTIONS, ids=str)
+def test_options_that_are_not_honoured_are_refused(loss, option):
+    (name,) = option
+    with pytest.raises(ValueError, match=name):
+        loss(**option)
+    getattr(nn, loss.__name__)(**option)  # torch has it
+    assert loss(**{name: getattr(getattr(nn, loss.__name__)(), name)}).name == loss.__name__  # its default is fine
+
+
+def test_outputs_and_targets_given_to_the_class():
+    with pytest.raises(TypeError, match=r"the loss of outputs and targets is MSELoss\(\)\(outputs, targets\)"):
+        MSELoss(rows(2, 2), rows(2, 2))
+    for option in dict(size_average=False), dict(reduce=False), dict(reduction="batchmean"):
+        with pytest.raises(ValueError, match=r"size_average|reduce|reduction='mean', got 'batchmean'"):
+            MSELoss(**option)
+    for criterion in partial(F.mse_loss, size_average=False), partial(F.mse_loss, reduction="batchmean"):
+        with pytest.raises(ValueError, match=r"size_average|reduction='mean'"):
+            with_backward(criterion)
+    with_backward(partial(F.kl_div, reduction="batchmean"))
+
+
+# ------------------------------------------------------------------------------------------- what they take
 
 
 @every_loss
 def test_other_shapes_and_kinds_of_targets_are_refused(name):
-    criterion, outputs, last, targets = LOSSES[name]
-    X, y = toy_classes(6)
-    good = targets(y)
+    ours, _, make_targets, smallest, _ = LOSSES[name]
+    criterion, outputs, good = ours(), rows(6, 3), make_targets(6, 3)
     if good.is_floating_point():
-        bad = [y, good.long(), good.flatten(), good[:5], good.T]
+        bad = [good.flatten(), good[:, 0], good[:, :1], good[:5], good.T, good.bool(), good[None]]
+        bad += [] if "CrossEntropy" in name else [good.long(), classes(6, 3)]
     else:
-        bad = [y.float(), column(y), y[:, None], y[:5], y + 1, y - 1, y.int(), y.byte()]
-    if "CrossEntropy" in name:
-        bad = [y.float(), column(y), y[:, None], y + 1, y.int(), y.byte(), one_hot(y).long()]
+        bad = [good[:, None], good[:5], good + 3, good - 3, good - 100, good.int(), good.byte(), one_hot(6, 3).long()]
+        bad += [good.double(), good[:, None].double()] + ([] if "CrossEntropy" in name else [one_hot(6, 3)])
     for wrong in bad:
-        trainer = toy_trainer(criterion, outputs, last)
-        start = [p.clone() for p in trainer.model.parameters()]
-        with pytest.raises((TypeError, ValueError), match=type(criterion).__name__):
-            trainer.train([(X, wrong)], 1, verbose=False)
-        with pytest.raises((TypeError, ValueError), match=type(criterion).__name__):
-            trainer.evaluate([(X, wrong)])
-        assert all(torch.equal(p, q) for p, q in zip(trainer.model.parameters(), start, strict=True))
+        with pytest.raises((TypeError, ValueError), match=f"^{criterion.name}"):
+            criterion(outputs, wrong)
+    for wrong in outputs[:, 0], outputs[None], outputs[:0], outputs.long(), outputs.numpy(), None:
+        with pytest.raises((TypeError, ValueError), match=f"^{criterion.name}"):
+            criterion(wrong, good)
+    for wrong in good.numpy(), good.tolist(), None:
+        with pytest.raises(TypeError, match=f"{criterion.name}: the targets must be a torch.Tensor"):
+            criterion(outputs, wrong)
+    if smallest == 2:
+        with pytest.raises(ValueError, match=r"at least 2 outputs, one for each class, got 1; .* BCEWithLogitsLoss"):
+            criterion(rows(6, 1), make_targets(6, 1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "message"),
+    [
+        (BCEWithLogitsLoss, [[-1.0, 1.0]], "needs targets from 0 to 1; found -1 to 1"),
+        (BCEWithLogitsLoss, [[0.0, 1.1]], r"found 0 to 1\.1"),
+        (
+            CrossEntropyLoss,
+            [[1.0, 1.0]],
+            "rows of probabilities, which sum to 1 .several labels a row: BCEWithLogitsLoss",
+        ),
+        (CrossEntropyLoss, [[-0.5, 1.5]], "rows of probabilities"),
+        (KLDivLoss, [[0.0, 0.0]], "rows of probabilities"),
+        (CosineEmbeddingLoss, [[1.0, 1.0]], "needs targets of"),
+        (CosineEmbeddingLoss, [[-1.0, -1.0]], "needs targets of"),
+        (CosineEmbeddingLoss, [[0.0, 1.0]], r"needs targets of \+1 .* and -1 .*; found 0 to 1"),
+    ],
+)
+def test_values_of_targets_that_a_loss_does_not_define(loss, targets, message):
+    with pytest.raises(ValueError, match=message):
+        loss()(torch.zeros(1, 2), torch.tensor(targets))
 
 
 def test_the_error_for_a_broadcast_names_both_shapes():
-    X, y = toy_classes(32)
     with pytest.raises(
         ValueError, match=r"L1Loss: the outputs have shape \(32, 1\) and .* \(32,\), expected \(32, 1\)"
     ):
-        toy_trainer(nn.L1Loss()).train([(X, y.float())], 1, verbose=False)
+        L1Loss()(torch.zeros(32, 1), torch.zeros(32))
+    with pytest.raises(ValueError, match=r"the outputs must have shape \(N, K\), .* got \(32,\); .* leave out squeeze"):
+        L1Loss()(torch.zeros(32), torch.zeros(32))
+
+
+def test_outputs_and_targets_by_name_and_of_one_type():
+    outputs, targets = rows(5, 3), rows(5, 3)
+    assert MSELoss()(outputs=outputs, targets=targets) == MSELoss()(outputs, targets=targets)
+    with pytest.raises(TypeError, match=r"the outputs are torch.float64, the targets torch.float32; use targets\.to"):
+        MSELoss()(outputs, targets.float())
+
+
+def test_rows_of_probabilities_sum_to_1_but_for_rounding():
+    thirds = torch.full((4, 3), 1 / 3)
+    assert CrossEntropyLoss()(torch.zeros(4, 3), thirds).isfinite()
+    for wrong in thirds * (1 + 1e-4), torch.full((4, 3), 0.333):
+        with pytest.raises(ValueError, match="rows of probabilities"):
+            CrossEntropyLoss()(torch.zeros(4, 3), wrong)
 
 
 def test_kinds_of_targets_are_named():
-    X, y = toy_classes(6)
-    for criterion, wrong in (nn.NLLLoss(), y.float()), (nn.CrossEntropyLoss(), y.int()):
+    outputs, y = torch.zeros(6, 2), torch.arange(6) % 2
+    for criterion, wrong in (NLLLoss(), y.float()), (CrossEntropyLoss(), y.int()):
         message = rf"Loss needs class indices of shape \(N,\) and type torch.long, got {wrong.dtype}"
         with pytest.raises(TypeError, match=message):
-            toy_trainer(criterion, 2).evaluate([(X, wrong)])
-    with pytest.raises(
-        TypeError, match=r"BCEWithLogitsLoss needs floating-point targets of shape \(6, 1\), got torch.int"
-    ):
-        toy_trainer(nn.BCEWithLogitsLoss()).evaluate([(X, y[:, None])])
+            criterion(outputs, wrong)
+    with pytest.raises(TypeError, match=r"needs floating-point targets of shape \(6, 2\), got torch.int"):
+        BCEWithLogitsLoss()(outputs, y)
     with pytest.raises(ValueError, match="the model has 2 outputs, so class indices go from 0 to 1; found 1 to 2"):
-        toy_trainer(nn.CrossEntropyLoss(), 2).evaluate([(X, y + 1)])
-    with pytest.raises(ValueError, match=r"needs targets of \+1 .* and -1"):
-        toy_trainer(nn.CosineEmbeddingLoss(), 2).evaluate([(X, one_hot(y))])
+        CrossEntropyLoss()(outputs, y + 1)
+    with pytest.raises(ValueError, match="found -1 to 0"):
+        CrossEntropyLoss()(outputs, y - 1)
 
 
-def test_cross_entropy_still_takes_its_ignore_index():
-    outputs, targets = torch.randn(4, 3), torch.tensor([0, -100, 2, 1])
-    criterion = nn.CrossEntropyLoss()
-    assert compute_loss(criterion, outputs, targets) == criterion(outputs, targets)
+# ---------------------------------------------------------------------------------- outputs read as classes
+
+LOGIT_OR_PROBABILITY = torch.tensor([[-1.0], [0.2], [0.7], [2.0]])
+YES = torch.tensor([[0.0], [1.0], [1.0], [1.0]])  # right above 0; above 1/2 the second is wrong
 
 
-def test_cosine_embedding_pairs_each_output_with_each_class_vector():
-    outputs, y = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
-    targets = 2 * nn.functional.one_hot(y, 3).double() - 1
-    cosine = outputs / outputs.norm(dim=1, keepdim=True)
-    expected = torch.where(targets > 0, 1 - cosine, cosine.clamp(min=0)).mean()
-    torch.testing.assert_close(compute_loss(nn.CosineEmbeddingLoss(), outputs, targets), expected)
+@pytest.mark.parametrize(
+    ("criterion", "right"),
+    [
+        (BCEWithLogitsLoss(), 4),
+        (nn.BCEWithLogitsLoss(), 4),
+        (nn.BCEWithLogitsLoss(pos_weight=torch.ones(1)), 4),
+        (F.binary_cross_entropy_with_logits, 4),
+        (partial(F.binary_cross_entropy_with_logits, pos_weight=torch.ones(1)), 4),
+        *((c, 3) for c in (MSELoss(), L1Loss(), nn.MSELoss(), nn.L1Loss(), nn.HuberLoss(), nn.SmoothL1Loss())),
+        *((c, 3) for c in (F.mse_loss, F.l1_loss, F.huber_loss, nn.BCELoss(), F.binary_cross_entropy)),
+    ],
+    ids=str,
+)
+def test_a_single_output_is_read_as_its_loss_means_it(criterion, right):
+    assert int(with_backward(criterion).correct(LOGIT_OR_PROBABILITY, YES).sum()) == right
 
 
-def test_accuracy_of_one_output_is_decided_at_one_half_or_at_logit_zero():
-    X, y = torch.tensor([[-1.0], [0.2], [0.7], [2.0]]), torch.tensor([0, 0, 1, 1])
-    for criterion, percent in (nn.MSELoss(), 100), (nn.BCEWithLogitsLoss(), 75):
-        trainer = SimpleMLPTrainer(nn.Linear(1, 1), criterion, None)
-        with torch.no_grad():
-            trainer.model.weight.fill_(1.0)
-            trainer.model.bias.zero_()
-        assert trainer.evaluate([(X, column(y))])[1] == percent
+def test_a_single_output_of_an_unknown_loss_is_not_guessed():
+    criterion = with_backward(lambda outputs, targets: F.binary_cross_entropy_with_logits(outputs, targets))
+    with pytest.raises(ValueError, match=r"where does class 1 begin\? .* correct=above\(0\) for logits"):
+        criterion.correct(LOGIT_OR_PROBABILITY, YES)
+    assert above(0)(LOGIT_OR_PROBABILITY, YES).tolist() == [True] * 4
+    assert above(0.5)(LOGIT_OR_PROBABILITY, YES).tolist() == [True, False, True, True]
+    with pytest.raises(TypeError, match="threshold must be a number"):
+        above("0")
+    for read in largest, above(0):
+        with pytest.raises(TypeError, match="outputs and targets must be tensors, got ndarray"):
+            read(torch.eye(2), torch.eye(2).numpy())
+        with pytest.raises(ValueError, match=r"\(2, 2\).*\(3, 3\)"):
+            read(torch.eye(2), torch.eye(3))
 
 
-def test_averages_are_over_examples_and_modes_are_kept():
-    X, y = toy_classes(30)
-    trainer = toy_trainer(nn.MSELoss())
-    whole = trainer.evaluate([(X, column(y))])
-    parts = trainer.evaluate(DataLoader(TensorDataset(X, column(y)), batch_size=7))
-    assert whole == pytest.approx(parts, rel=1e-6)
-    trainer.model.eval()
-    trainer.train([(X, column(y))], 1, verbose=False)
-    assert trainer.model.training
-    trainer.evaluate([(X, column(y))])
-    assert trainer.model.training
+def test_several_outputs_are_read_by_their_largest():
+    outputs = torch.tensor([[1.0, 3.0, 2.0], [3.0, 1.0, 2.0], [0.0, 0.0, 1.0]])
+    for targets in torch.tensor([1, 1, 2]), F.one_hot(torch.tensor([1, 1, 2]), 3).float():
+        for criterion in MSELoss(), CrossEntropyLoss(), nn.CrossEntropyLoss(), torch.sub:
+            if isinstance(criterion, MSELoss) and targets.dim() == 1:
+                continue
+            assert with_backward(criterion).correct(outputs, targets).tolist() == [True, False, True]
+    soft = torch.tensor([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.2, 0.3, 0.5]])
+    assert largest(outputs, soft).tolist() == [True, False, True]
 
 
-def test_training_is_that_of_a_plain_loop():
-    X, y = toy_classes(60)
-    ours, theirs = toy_trainer(nn.MSELoss()), toy_trainer(nn.MSELoss())
-    losses = ours.train([(X[:40], column(y[:40])), (X[40:], column(y[40:]))], 3, verbose=False)
-    for _ in range(3):
-        total = 0.0
-        for rows in slice(0, 40), slice(40, 60):
-            theirs.optimizer.zero_grad()
-            loss = ((theirs.model(X[rows]) - column(y[rows])) ** 2).mean()
-            loss.backward()
-            theirs.optimizer.step()
-            total += loss.item() * len(X[rows]) / 60
-    assert losses[-1] == pytest.approx(total, rel=1e-6)
-    for p, q in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
-        torch.testing.assert_close(p, q)
-
-
-def test_batches_are_moved_to_the_device_of_the_model():
-    trainer, (X, y) = toy_trainer(nn.MSELoss()), toy_classes(8)
-    batch = [MagicMock(**{"to.return_value": tensor, "__len__.return_value": 8}) for tensor in (X, column(y))]
-    for run in lambda: trainer.train([batch], 1, verbose=False), lambda: trainer.evaluate([batch]):
-        run()
-        for part in batch:
-            part.to.assert_called_once_with(torch.device("cpu"))
-            part.to.reset_mock()
-
-
-def test_a_bar_over_the_epochs_shows_the_loss(capsys):
-    X, y = toy_classes(10)
-    toy_trainer(nn.MSELoss()).train([(X, column(y))], 2)
-    shown = capsys.readouterr().err
-    assert "2/2" in shown and "loss=" in shown
-
-
-@pytest.mark.parametrize(("number", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), (True, TypeError)])
-def test_num_epochs_is_a_positive_integer(number, error):
-    with pytest.raises(error, match="num_epochs must be"):
-        toy_trainer(nn.MSELoss()).train([(torch.ones(2, 4), torch.ones(2, 1))], number)
-
-
-@pytest.mark.parametrize("reduction", ["sum", "none"])
-def test_the_criterion_must_average(reduction):
-    with pytest.raises(ValueError, match=f"reduction='mean', got '{reduction}'"):
-        toy_trainer(nn.MSELoss(reduction=reduction))
-
-
-def test_empty_loaders_and_losses_that_are_not_finite():
-    with pytest.raises(ValueError, match="training loader is empty"):
-        toy_trainer(nn.MSELoss()).train([], 1, verbose=False)
-    with pytest.raises(ValueError, match="loader is empty"):
-        toy_trainer(nn.MSELoss()).evaluate([])
-    with pytest.raises(FloatingPointError, match=r"epoch 1: the loss is nan; learning rate 0\.01"):
-        toy_trainer(nn.MSELoss()).train([(torch.full((2, 4), torch.nan), torch.ones(2, 1))], 1, verbose=False)
-
-
-# -------------------------------------------------------------------------------------------------------- Titanic
-
-
-def test_titanic_is_the_known_table():
-    table = load_titanic()
-    assert list(table.columns) == TITANIC_COLUMNS == ["Pclass", "Sex", "Age", "Fare", "Survived"]
-    assert len(table) == 891 and table["Survived"].sum() == 342 and table["Age"].isna().sum() == 177
-    assert (table["Sex"] == "female").sum() == 314
-    means = table.mean(numeric_only=True)
-    assert means.to_dict() == pytest.approx(
-        {"Pclass": 2.308642, "Age": 29.699118, "Fare": 32.204208, "Survived": 342 / 891}, rel=1e-6
+def test_several_labels_a_row():
+    """A row is right where all of its yeses and noes are; the largest of the row says nothing."""
+    outputs, targets = (
+        torch.tensor([[1.0, 2.0, -1.0], [1.0, -2.0, 3.0]]),
+        torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]),
     )
-    complete = table.dropna()
-    assert len(complete) == 714 and complete["Survived"].sum() == 290
-    by_sex = complete.groupby("Sex")["Survived"].mean()
-    assert by_sex["female"] == pytest.approx(197 / 261) and by_sex["male"] == pytest.approx(93 / 453)
+    for criterion in BCEWithLogitsLoss(), nn.BCEWithLogitsLoss():
+        assert with_backward(criterion).correct(outputs, targets).tolist() == [True, False]
+    for criterion in MSELoss(), nn.MSELoss(), torch.sub:
+        assert with_backward(criterion).correct(outputs, targets).isnan().all()
 
 
-def test_titanic_from_another_file(tmp_path):
-    path = tmp_path / "mine.csv"
-    load_titanic().assign(Name="x").to_csv(path, index=False)
-    pd.testing.assert_frame_equal(load_titanic(path), load_titanic())
+def test_a_regression_has_no_accuracy():
+    for outputs, targets in [
+        ([[1.0], [2.0]], [[3.0], [0.0]]),
+        ([[1.0], [2.0]], [[-1.0], [1.0]]),
+        ([[1.0], [2.0]], [[0.5], [0.0]]),
+        ([[1.0, 2.0]], [[3.0, 6.0]]),
+        ([[1.0, 2.0]], [[0.1, 0.9]]),
+    ]:
+        for criterion in MSELoss(), nn.L1Loss(), F.mse_loss:
+            assert with_backward(criterion).correct(torch.tensor(outputs), torch.tensor(targets)).isnan().all()
 
 
-HEADER = b"Pclass,Sex,Age,Fare,Survived\n"
+def test_a_subclass_of_torchs_loss_with_a_forward_of_its_own_is_not_read_as_its_base():
+    class OfSigmoids(nn.MSELoss):
+        def forward(self, outputs, targets):
+            return super().forward(outputs.sigmoid(), targets)
+
+    class Same(nn.MSELoss):
+        pass
+
+    assert int(with_backward(Same()).correct(LOGIT_OR_PROBABILITY, YES).sum()) == 3
+    with pytest.raises(ValueError, match="where does class 1 begin"):
+        with_backward(OfSigmoids()).correct(LOGIT_OR_PROBABILITY, YES)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not a CSV table"),
-        (b'a,b\n"1', "not a CSV table"),
-        (b"\xff\xfe\x00", "not a CSV table"),
-        (b"Pclass,Sex,Age\n1,male,3\n", "no column Fare, Survived; it has Pclass, Sex, Age"),
-        (HEADER, "no rows"),
-        (HEADER + b"4,male,3,4,1\n", "Pclass must be one of"),
-        (HEADER + b"3,man,3,4,1\n", "Sex must be one of .* found man in row 0"),
-        (HEADER + b"3,male,3,4,\n", "Survived must be one of"),
-        (HEADER + b"3,male,3,4,1\n3,male,old,4,1\n", "Age must be a number .* found old in row 1"),
-        (HEADER + b"3,male,-999,4,1\n", "Age must be a number from 0 to 1e9, .* found -999 in row 0"),
-        (HEADER + b"3,male,,inf,1\n", "Fare must be a number .* found inf in row 0"),
-    ],
-)
-def test_a_malformed_titanic_file(tmp_path, content, message):
-    path = tmp_path / "titanic.csv"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        load_titanic(path)
+def test_ignored_targets_do_not_count():
+    outputs, targets = torch.eye(4), torch.tensor([0, -100, 2, 0])
+    assert with_backward(nn.CrossEntropyLoss()).correct(outputs, targets).tolist() == [True, True, False]
+    criterion = with_backward(nn.NLLLoss(ignore_index=0))
+    assert criterion.correct(outputs, torch.tensor([0, 1, 3, 0])).tolist() == [True, False]
+    partially = with_backward(partial(F.cross_entropy, ignore_index=2))
+    assert partially.correct(outputs, torch.tensor([0, 1, 2, 0])).tolist() == [True, True, False]
+    with pytest.raises(ValueError, match="class indices go from 0 to 3; found -100 to 2"):
+        CrossEntropyLoss()(outputs, targets)
 
 
-def test_a_missing_titanic_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"data/titanic\.csv belongs to the repository"):
-        load_titanic(tmp_path / "none.csv")
-
-
-# ---------------------------------------------------------------------------------------------------- the GIF
-
-
-def iris():
-    X, y = load_iris(return_X_y=True)
-    X, y = X[y < 2][:, [0, 2]], y[y < 2]
-    return (X - X.mean(0)) / X.std(0), y
-
-
-def test_the_gif_has_a_frame_for_each_alpha(tmp_path, monkeypatch):
-    X, y = iris()
-    path, alphas, drawn = tmp_path / "mlp.gif", [0.1, 1, 10, 100], []
-
-    def draw(*arguments):
-        drawn.append(arguments)
-        return Image.new("RGB", (8, 8), (50 * len(drawn), 0, 0))
-
-    monkeypatch.setattr(train_utils, "plot_decision_boundary", draw)
-    assert create_decision_boundary_gif(alphas, X[:70], y[:70], 10, X[70:], y[70:], filename=path) == str(path)
-    with Image.open(path) as gif:
-        assert (gif.n_frames, gif.info["duration"], gif.info["loop"]) == (4, 500, 0)
-        frames = [frame.convert("RGB").getpixel((4, 4)) for frame in ImageSequence.Iterator(gif)]
-    assert frames == [(50, 0, 0), (100, 0, 0), (150, 0, 0), (200, 0, 0)]
-    for (model, *data), alpha in zip(drawn, alphas, strict=True):
-        assert (model.hidden_layer_sizes, model.alpha, model.random_state) == ((10,), alpha, 42)
-        for found, expected in zip(data, (X[:70], y[:70], alpha, X[70:], y[70:]), strict=True):
-            assert np.array_equal(found, expected)
-    assert drawn[0][0].score(X, y) > 0.9
-    confidence = [np.abs(model.predict_proba(X) - 0.5).mean() for model, *_ in drawn]
-    assert confidence == sorted(confidence, reverse=True)
-
-
-def test_the_gif_is_written_where_the_homework_wants_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    X, y = iris()
-    assert create_decision_boundary_gif([0.1], X, y, n_neurons=3) == "mlp_classification_boundaries.gif"
-    assert (tmp_path / "mlp_classification_boundaries.gif").stat().st_size > 1000
-
-
-class Stub:
-    """In place of a fitted classifier: class 1 has the probability where(points)."""
-
-    def __init__(self, where):
-        self.where = where
-
-    def predict_proba(self, points):
-        return np.column_stack([1 - self.where(points), self.where(points)])
-
-    def score(self, X, y):
-        return len(X) / 10
-
-
-CORNERS = np.array([[-1, -1], [3, 3]])  # the picture goes from -2 to 4
-CIVIDIS = matplotlib.colormaps["cividis"]
-
-
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_plot_is_an_image_of_the_probability(axis, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # it would raise ImportError
-    image = plot_decision_boundary(Stub(lambda points: 1.0 * (points[:, axis] > 0)), CORNERS, [0, 1], alpha=0.1)
-    pixels = np.asarray(image, dtype=float) / 255
-    line = [pixels[272, 310:60:-1], pixels[50:290, 250]][axis]  # from class 1 to class 0, past dots and legend
-    boundary = int(np.median(np.flatnonzero(line.max(1) < 0.15)))  # drawn in black, in the coordinates of the data
-    assert boundary / len(line) == pytest.approx(2 / 3, abs=0.05)
-    np.testing.assert_allclose(line[: boundary - 5], [CIVIDIS(1.0)[:3]] * (boundary - 5), atol=0.01)
-    np.testing.assert_allclose(line[boundary + 6 :], [CIVIDIS(0.0)[:3]] * (len(line) - boundary - 6), atol=0.01)
-
-
-def test_dots_have_the_colour_of_their_class_and_the_legend_has_none(monkeypatch):
-    figure = train_utils.Figure(figsize=(6, 4))
-    monkeypatch.setattr(train_utils, "Figure", lambda **options: figure)
-    model, others = Stub(lambda points: np.full(len(points), 0.5)), np.array([[3, -1], [-1, 1], [0, 0]])
-    plot_decision_boundary(model, CORNERS, np.array([0, 1]), 0.125, others, np.array([1, 1, 0]))
-    ax = figure.axes[0]
-    assert ax.get_title() == "alpha = 0.125: train 20.0%, test 30.0%"
-    dots, crosses = ax.collections
-    for points, X, y in (dots, CORNERS, [0.0, 1.0]), (crosses, others, [1.0, 1.0, 0.0]):
-        assert np.array_equal(points.get_offsets(), X)
-        np.testing.assert_allclose(points.get_facecolor(), CIVIDIS(y))
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["train", "test"]
-    assert not any(handle.get_facecolor().size for handle in ax.get_legend().legend_handles)
-
-
-def test_data_that_cannot_be_plotted():
-    model = Stub(lambda points: 1.0 * (points[:, 0] > 0))
-    with pytest.raises(ValueError, match=r"expected X of shape \(N, 2\), got \(100, 3\)"):
-        plot_decision_boundary(model, np.ones((100, 3)), np.ones(100), alpha=0.1)
-    with pytest.raises(ValueError, match="X_test and y_test belong together"):
-        plot_decision_boundary(model, CORNERS, [0, 1], alpha=0.1, X_test=CORNERS)
+# ------------------------------------------------------------------------------------------- any other criterion
 
 
 @pytest.mark.parametrize(
-    ("alphas", "n_neurons", "message"),
-    [
-        ([], 3, "alpha_values is empty"),
-        ([0.1, -1.0], 3, r"alpha must be finite and at least 0, got -1\.0"),
-        ([float("nan")], 3, "alpha must be finite"),
-        ([0.1], 0, "n_neurons must be at least 1"),
-    ],
+    "criterion", [nn.MSELoss(), nn.HuberLoss(delta=0.3), F.mse_loss, lambda o, t: ((o - t) ** 4).mean()], ids=str
 )
-def test_bad_input_writes_no_gif(tmp_path, monkeypatch, alphas, n_neurons, message):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=message):
-        create_decision_boundary_gif(alphas, *iris(), n_neurons)
-    assert not list(tmp_path.iterdir())
+def test_any_criterion_gets_a_backward(criterion):
+    outputs, targets = rows(5, 3).requires_grad_(), rows(5, 3)
+    expected = criterion(outputs, targets)
+    wrapped = with_backward(criterion)
+    assert isinstance(wrapped, AutogradLoss) and wrapped.criterion is criterion
+    with torch.no_grad():
+        value = wrapped(outputs, targets)
+        delta = wrapped.backward()
+    assert value == expected and not value.requires_grad
+    torch.testing.assert_close(delta, torch.autograd.grad(expected, outputs)[0], rtol=1e-14, atol=0)
+
+
+def test_ours_are_not_wrapped_and_one_with_a_backward_of_its_own_is_not_differentiated():
+    criterion = MSELoss()
+    assert with_backward(criterion) is criterion
+
+    class ByHand:
+        def __call__(self, outputs, targets):
+            return outputs.new_tensor(3.0)
+
+        def backward(self):
+            return torch.full((5, 3), 7.0, dtype=torch.float64)
+
+    wrapped = with_backward(ByHand())
+    assert wrapped(rows(5, 3), rows(5, 3)) == 3 and (wrapped.backward() == 7).all()
+
+
+def test_a_criterion_that_autograd_cannot_follow():
+    outputs, targets = rows(5, 3), rows(5, 3)
+    with torch.no_grad():
+        for function, error, message in [
+            (lambda o, t: (o.detach() - t).mean(), RuntimeError, "autograd cannot follow its value"),
+            (lambda o, t: (o - t).mean().item(), TypeError, "must return a torch.Tensor of one number, got float"),
+            (torch.sub, ValueError, r"sub must return one number, got shape \(5, 3\); use reduction='mean'"),
+            (lambda o, t: nn.Parameter(t).mean(), ValueError, "backward must return the gradient .* got None"),
+        ]:
+            with pytest.raises(error, match=message):
+                criterion = with_backward(function)
+                criterion(outputs, targets)
+                criterion.backward()
+    criterion = with_backward(nn.MSELoss())
+    criterion(outputs.requires_grad_(), targets)
+    with pytest.raises(RuntimeError, match=r"call it inside torch\.no_grad\(\)"):
+        criterion.backward()
+
+
+def test_no_stale_gradient():
+    outputs, targets = rows(5, 3), rows(5, 3)
+    criterion = with_backward(nn.MSELoss())
+    with torch.no_grad():
+        criterion(outputs, targets)
+    criterion(outputs + 1, targets)
+    with pytest.raises(RuntimeError, match=r"call it inside torch\.no_grad\(\)"):
+        criterion.backward()
+
+
+def test_torchs_losses_are_told_the_same_about_their_targets():
+    with torch.no_grad():
+        for theirs, targets, message in [
+            (nn.MSELoss(), torch.zeros(6), r"MSELoss: .* expected \(6, 1\)"),
+            (F.mse_loss, torch.zeros(6), r"mse_loss: .* expected \(6, 1\)"),
+            (nn.BCEWithLogitsLoss(), -torch.ones(6, 1), "BCEWithLogitsLoss needs targets from 0 to 1"),
+            (nn.CrossEntropyLoss(), torch.zeros(6).long(), "CrossEntropyLoss needs at least 2 outputs"),
+            (nn.BCELoss(), -torch.ones(6, 1), "BCELoss needs targets from 0 to 1"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                with_backward(theirs)(torch.zeros(6, 1), targets)
+        log = torch.log_softmax(torch.randn(6, 3), 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert with_backward(nn.KLDivLoss(reduction="batchmean", log_target=True))(log, log) == 0
+
+
+def test_every_loss_of_the_module_is_tested_here():
+    ours = {thing for thing in vars(losses).values() if isinstance(thing, type) and issubclass(thing, losses.Loss)}
+    tested = {getattr(row[0], "func", row[0]) for row in LOSSES.values()}
+    assert ours == tested | {losses.Loss}

@@ -1,5 +1,6 @@
 """Rosenbrock's derivatives, GD and Newton, on several functions and on bad input; SGD against torch.optim.SGD."""
 
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from optim import GD, SGD, Newton, Step, newton_direction, rosenbrock, rosenbrock_hessian
+from optim import GD, SGD, Newton, Step, line_search, newton_direction, rosenbrock, rosenbrock_hessian
 
 # -------------------------------------------------------------------------------------- Rosenbrock's function
 
@@ -42,10 +43,10 @@ def test_rosenbrock_takes_lists_integers_and_many_points_at_once():
             np.testing.assert_allclose(many[..., i], one, rtol=1e-14)
 
 
-@pytest.mark.parametrize("x", [[1.0], [1.0, 2.0, 3.0], 1.0, [[1.0, 2.0]]])
+@pytest.mark.parametrize("x", [[1.0], [1.0, 2.0, 3.0], 1.0, [[1.0, 2.0]], "ab", None, [[1.0], [2.0, 3.0]]])
 def test_rosenbrock_has_two_variables(x):
     for f in rosenbrock, rosenbrock_hessian:
-        with pytest.raises(ValueError, match=r"expected x of shape \(2,\)"):
+        with pytest.raises((TypeError, ValueError), match=r"expected (x|numbers) of shape \(2,\)"):
             f(x)
 
 
@@ -102,6 +103,39 @@ def test_gd_repeats_the_run_of_the_report():
         assert np.array_equal(after.theta, before.theta - 1e-3 * before.grad)
     changes = -np.diff([step.value for step in history])
     assert abs(changes[-1]) < 1e-10 and (np.abs(changes[:-1]) >= 1e-10).all()
+
+
+def test_gd_warns_where_it_stopped_at_no_minimum():
+    """f is the same on both sides of the valley; the homework's rule stops there."""
+    with pytest.warns(RuntimeWarning, match=r"changed f by only 0.0e\+00, .* alpha \|grad f\|\^2 = 3.6e\+01") as caught:
+        theta, history = GD(lambda x: (x @ x, 2 * x), [3.0], alpha=1.0)
+    assert theta.tolist() == [-3] and len(history) == 2
+    assert Path(caught[0].filename).name == Path(__file__).name
+
+
+def test_gd_warns_where_it_has_climbed():
+    with pytest.warns(RuntimeWarning, match="f is larger at the end, 1, than at the start, 0.54.*wrong sign"):
+        GD(lambda x: (np.cos(x[0]), np.sin(x)), [1.0], alpha=0.5)
+
+
+@pytest.mark.parametrize("x", [np.array([1j, 2]), np.array(["1", "2"]), [True, False]])
+def test_numbers_are_real_numbers(x):
+    with pytest.raises(TypeError, match="expected numbers of shape"):
+        rosenbrock(x)
+    with pytest.raises(ValueError, match="theta0 must be a vector of finite numbers"):
+        GD(rosenbrock, x, 1e-3)
+    with pytest.raises(ValueError, match="f must return numbers and NumPy arrays: expected real numbers"):
+        GD(lambda theta: (1.0, x), [1.0, 1.0], 1e-3)
+
+
+def test_gd_warns_from_a_thousandfold_on():
+    """A flat value and a slope: alpha |grad f|^2 just below and above 1000 times the tolerance."""
+    for slope, warns in (0.999, False), (1.001, True):
+        f = lambda x, slope=slope: (0.0, np.full(1, slope))  # noqa: E731
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            GD(f, [0.0], alpha=1.0, stop_tolerance=1e-3)
+        assert len(caught) == warns
 
 
 def test_gd_shrinks_each_eigenvector_of_a_quadratic_by_its_own_factor():
@@ -241,13 +275,113 @@ def test_newton_comes_back_from_points_where_f_is_not_finite():
     assert abs(theta[0] - 1) < 1e-10 and history[1].theta[0] == pytest.approx(3 - 6 / 4, rel=1e-12)
 
 
-def test_newton_stops_with_a_warning_where_rounding_hides_any_decrease():
+def test_newton_says_why_no_step_lowers_f():
     f = lambda x: (1e20 + x[0] ** 2, 2 * x, np.array([[2.0]]))  # noqa: E731
-    g = lambda x: (float(x[0] != 1e8), np.array([1.0]), np.array([[1.0]]))  # noqa: E731
     assert abs(Newton(f, [1.0])[0][0]) < 1e-10
+    lost = lambda x: (1.0, np.array([1e-9]), np.array([[1.0]]))  # noqa: E731  (1e8 - 1e-9 is 1e8)
+    coarse = lambda x: (np.float32(1.0) + np.float32(x[0] != 1e8) * 1e-3, np.array([1e-3]), np.eye(1))  # noqa: E731
     with pytest.warns(RuntimeWarning, match="rounding leaves no step that lowers f"):
-        theta, history = Newton(g, [1e8])
+        theta, history = Newton(lost, [1e8])
     assert theta.tolist() == [1e8] and len(history) == 1
+    with pytest.warns(RuntimeWarning, match="rounding leaves no step that lowers f"):
+        Newton(coarse, [1e8])
+    wrong_sign = lambda x: (x[0] ** 2, -2 * x, np.array([[2.0]]))  # noqa: E731
+    noise = np.random.default_rng(0)
+    noisy = lambda x: (x[0] ** 2 + noise.uniform(1, 2) * (x[0] != 1), 2 * x, np.array([[2.0]]))  # noqa: E731
+    for g in wrong_sign, noisy:
+        with pytest.warns(RuntimeWarning, match=r"gradient is wrong \(its sign\?\), or f is noisy; the norm") as caught:
+            theta, history = Newton(g, [1.0])
+        assert theta.tolist() == [1] and len(history) == 1 and "rounding" not in str(caught[0].message)
+        assert Path(caught[0].filename).name == Path(__file__).name
+
+
+def test_newton_survives_a_hessian_of_subnormal_numbers():
+    """Its entries times 1e-3 are 0; tau must grow all the same."""
+    for scale in 5e-324, 1e-310, 1e-308:
+        p, tau = newton_direction(np.array([1.0, 2.0]), scale * np.array([[1.0, 0.0], [0.0, -1.0]]))
+        assert tau > 0 and np.isfinite(p).all() and p[0] < 0 and p[1] < 0
+    with pytest.warns(RuntimeWarning, match="Newton: stopped"):
+        Newton(lambda x: (x[0], np.ones(1), np.array([[-5e-324]])), [0.0], max_steps=3)
+
+
+@pytest.mark.parametrize(
+    ("grad", "hessian", "error"),
+    [
+        ([1.0], [[np.nan]], FloatingPointError),
+        ([np.inf], [[1.0]], FloatingPointError),
+        ([1.0, 2.0], [[1.0]], ValueError),
+        (1.0, 1.0, ValueError),
+        ("x", [[1.0]], TypeError),
+        ([], np.ones((0, 0)), ValueError),
+        ([1.0, 1.0], [[1.0, 0.0], [5.0, 4.0]], ValueError),
+    ],
+)
+def test_newton_direction_of_impossible_derivatives(grad, hessian, error):
+    with pytest.raises(error, match="expected "):
+        newton_direction(grad, hessian)
+
+
+def asymmetric(difference, dtype):
+    """x.x/2 and its Hessian, whose off-diagonal entries differ by so much."""
+    H = np.array([[1, difference], [0, 1]], dtype=dtype)
+    return lambda x: (x @ x / 2, x, H)
+
+
+def test_a_hessian_is_symmetric_but_for_rounding():
+    """Up to half of the digits of its type: 1.5e-8 for float64, 3.5e-4 for float32."""
+    for difference, dtype in (1e-8, np.float64), (2e-4, np.float32), (9.5e-7, np.float32):
+        theta, _ = Newton(asymmetric(difference, dtype), [1.0, 1.0])
+        assert np.abs(theta).max() < 1e-9
+    for difference, dtype in (2e-8, np.float64), (1e-3, np.float32), (9.5e-7, np.float64):
+        with pytest.raises(ValueError, match=r"expected a symmetric hessian \(theory Q4\)"):
+            Newton(asymmetric(difference, dtype), [1.0, 1.0])
+    half = lambda x: (x @ x / 2, x, np.array([[1.0, 1e-8], [-1e-8, 1.0]]))  # noqa: E731
+    with pytest.raises(ValueError, match="2e-08 apart"):
+        Newton(half, [1.0, 1.0])
+
+
+def test_a_hessian_of_float32_from_autograd():
+    def f(theta):
+        t = torch.tensor(theta, dtype=torch.float32)
+        g = lambda t: torch.exp(t).sum() ** 2 + (t**4).sum()  # noqa: E731
+        return g(t), torch.autograd.functional.jacobian(g, t), torch.autograd.functional.hessian(g, t)
+
+    theta, _ = Newton(f, [0.3, -0.7, 1.1], stop_tolerance=1e-3)
+    assert np.linalg.norm(f(theta)[1]) < 1e-3
+
+
+def test_armijos_condition_is_the_textbooks():
+    """A step is long enough if f falls by 1e-4 of what the slope promises."""
+    for share, enough in (1.1e-4, True), (0.9e-4, False):
+        f = lambda x, share=share: (share * (x[0] - 1), np.ones(1), np.eye(1))  # noqa: E731
+        found, theta, value, *_ = line_search(f, np.ones(1), -np.ones(1), t=1.0, value=0.0, slope=-1.0)
+        assert found == enough
+        if found:
+            assert theta.tolist() == [0] and value == -share
+
+
+@pytest.mark.parametrize(
+    ("theta", "p", "t", "slope"),
+    [
+        ([1.0], [np.nan], 1.0, -1.0),
+        ([1.0], [1.0, 2.0], 1.0, -1.0),
+        ([[1.0]], [[1.0]], 1.0, -1.0),
+        ([1.0], [1.0], np.inf, -1.0),
+        ([1.0], [1.0], -1.0, -1.0),
+        ([1.0], [1.0], 1.0, 0.0),
+        ([1.0], [1.0], 1.0, np.nan),
+    ],
+)
+def test_a_line_search_that_would_not_end(theta, p, t, slope):
+    with pytest.raises(ValueError, match="line_search: "):
+        line_search(lambda x: (0.0, x, np.eye(1)), theta, p, t, 1.0, slope)
+
+
+def test_the_norm_of_the_gradient_is_euclidean():
+    """(0.8, 0.8): its largest entry is below 1, its norm above."""
+    f = lambda x: (x @ x / 2, x, np.eye(2))  # noqa: E731
+    assert len(Newton(f, [0.8, 0.8], stop_tolerance=1.0)[1]) == 2
+    assert len(Newton(f, [0.7, 0.7], stop_tolerance=1.0)[1]) == 1
 
 
 # ------------------------------------------------------------------------------------------------- both of them
@@ -298,6 +432,16 @@ def test_numbers_must_be_positive_and_finite(run, name, number):
 
 
 @both
+@pytest.mark.parametrize("name", ["alpha", "stop_tolerance", "max_steps"])
+@pytest.mark.parametrize("thing", ["1", None, True, [1.0], 1j])
+def test_numbers_must_be_numbers(run, name, thing):
+    with pytest.raises(TypeError, match=f"{name} must be a number"):
+        run(**{name: thing})
+    with pytest.raises(TypeError, match=r"f must be a function theta -> \(value, grad"):
+        run(f=thing)
+
+
+@both
 def test_max_steps_is_a_whole_number_and_reaching_it_is_a_warning(run):
     with pytest.raises(ValueError, match=r"max_steps must be a whole number, got 2\.5"):
         run(max_steps=2.5)
@@ -333,7 +477,10 @@ def test_f_must_return_the_right_number_of_results(run):
         ((1.0, np.ones(3), np.eye(2)), r"returned a grad of \(3,\), not \(2,\)"),
         ((1.0, np.ones((2, 1)), np.eye(2)), r"returned a grad of \(2, 1\), not \(2,\)"),
         ((1.0, np.ones(2), np.ones(2)), r"returned a hessian of \(2,\), not \(2, 2\)"),
-        ((1.0, np.ones(2), np.array([[1.0, 2.0], [3.0, 4.0]])), "hessian that is not symmetric"),
+        (
+            (1.0, np.ones(2), np.array([[1.0, 2.0], [3.0, 4.0]])),
+            "expected a symmetric hessian .theory Q4., got one that is not symmetric",
+        ),
     ],
 )
 def test_f_must_return_the_right_shapes(result, message):
@@ -400,21 +547,10 @@ def test_zero_grad_forgets_and_gradients_accumulate_without_it():
     assert p.grad is None
 
 
-def test_in_place_adds_to_the_parameter_itself_and_leaves_no_gradient_behind():
-    p = nn.Parameter(torch.tensor([1.0, 2.0]))
-    sgd = SGD([p], 0.5)
-    with sgd.in_place():
-        p.grad.add_(torch.tensor([10.0, 20.0]))
-    assert p.tolist() == [11.0, 22.0] and p.grad is None
-    with pytest.raises(KeyError), sgd.in_place():
-        raise KeyError
-    assert p.grad is None
-
-
 def test_a_parameter_with_no_gradient_stops_the_step_before_any_update():
     p, q = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
     p.grad = torch.ones(2)
-    with pytest.raises(RuntimeError, match=r"parameter 1, of shape \(3,\), has no gradient"):
+    with pytest.raises(RuntimeError, match=r"a parameter of shape \(3,\) has no gradient"):
         SGD([p, q], 0.1).step()
     assert p.tolist() == [1.0, 1.0]
 
@@ -432,3 +568,20 @@ def test_parameters_are_needed():
         SGD(torch.ones(3), 0.1)
     with pytest.raises(TypeError, match="got str"):
         SGD(["W"], 0.1)
+    with pytest.raises(TypeError, match="expected parameters, got Linear"):
+        SGD(nn.Linear(2, 2), 0.1)
+    p = nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match="comes twice"):
+        SGD([p, p], 0.1)
+    for wrong in 2 * p, torch.ones(2).long():
+        with pytest.raises(TypeError, match="a computed or torch"):
+            SGD([wrong], 0.1)
+    with pytest.raises(TypeError, match=r"learning_rate must be a number, got '0.1'"):
+        SGD([p], "0.1")
+
+
+def test_step_builds_no_graph_and_leaves_the_gradient_alone():
+    p = nn.Parameter(torch.ones(2))
+    p.grad = torch.tensor([1.0, 2.0])
+    SGD([p], 0.5).step()
+    assert p.tolist() == [0.5, 0.0] and p.grad.tolist() == [1, 2] and p.is_leaf and p.requires_grad

@@ -1,4 +1,5 @@
-"""README against the repository: results, pictures, links; and the notebooks' first cell on every kind of machine."""
+"""README against the repository: results, pictures, links, address; the notebooks' first cell on every kind of
+machine."""
 
 import base64
 import html
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import address
 import nbformat
 import pytest
 
@@ -60,6 +62,38 @@ def test_links_lead_to_files():
         assert re.search(rf"\(https://colab\.research\.google\.com/github/[^)]*/notebooks/{path.name}\)", README), (
             "badge"
         )
+
+
+# ------------------------------------------------------------------------------------------------- the address
+
+
+def test_the_address_is_the_same_everywhere():
+    assert address.others() == [], "python tests/address.py ADDRESS writes one address everywhere"
+    first_cells = {nbformat.read(path, as_version=4).cells[1].source for path in NOTEBOOKS}
+    assert len(first_cells) == 1 and f'"https://github.com/{address.owner_and_name()}"' in first_cells.pop()
+
+
+def test_a_fork_changes_the_address_with_one_command(tmp_path):
+    for path in address.files(ROOT):
+        copied = tmp_path / path.relative_to(ROOT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copied)
+    old = address.owner_and_name()
+    assert len(address.move("https://github.com/some-one/a.b_c.git", tmp_path)) >= 6
+    assert address.owner_and_name(tmp_path) == "some-one/a.b_c" and address.others(tmp_path) == []
+    assert not [path for path in address.files(tmp_path) if old in path.read_text(encoding="utf-8")]
+    (tmp_path / "notebooks" / NOTEBOOKS[0].name).write_bytes(NOTEBOOKS[0].read_bytes())
+    assert address.others(tmp_path) == [f"notebooks/{NOTEBOOKS[0].name}: {old}"]
+    for path in address.files(ROOT):
+        (tmp_path / path.relative_to(ROOT)).write_bytes(path.read_bytes())
+    address.move(f"https://github.com/{old}", tmp_path)
+    assert all((tmp_path / p.relative_to(ROOT)).read_bytes() == p.read_bytes() for p in address.files(ROOT))
+
+
+@pytest.mark.parametrize("bad", ["", "you/yours", "https://gitlab.com/you/yours", "https://github.com/you"])
+def test_no_address(bad):
+    with pytest.raises(ValueError, match="expected an address such as"):
+        address.move(bad)
 
 
 # ------------------------------------------------------------------------------------ the first cell, everywhere
@@ -128,3 +162,11 @@ def test_first_cell_in_colab_clones_once(path, home, tmp_path):
         assert done.returncode == 0, done.stderr
         assert Path(done.stdout.strip()) == tmp_path / "deep_learning_hw2"
     assert (tmp_path / "deep_learning_hw2" / "train_utils.py").is_file()
+
+
+@every_notebook
+def test_first_cell_that_cloned_something_else_says_so(path, home, tmp_path):
+    (tmp_path / "deep_learning_hw2").mkdir()
+    colab = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')"
+    done = run_first_cell(path, tmp_path, home, colab)
+    assert f"cloned from https://github.com/{address.owner_and_name()}, has no train_utils.py" in done.stderr

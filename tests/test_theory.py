@@ -293,7 +293,7 @@ def _():
     layer.beta.data.copy_(randn(1, 3))
     x = randn(1, 3).requires_grad_()
     y = layer(x)
-    assert torch.equal(y, layer.beta) and not layer.saved.any()
+    assert torch.equal(y, layer.beta) and not layer.X_hat.any()
     g = randn(1, 3)
     assert not layer.backward(g).any() and not layer.gamma.grad.any()
     x2 = x.detach().clone().requires_grad_()
@@ -430,7 +430,7 @@ def _():
     logits = X
     for layer in fc1, act, drop, fc2:
         logits = layer(logits)
-    M, Z1, W1, W2 = drop.saved, act.saved, fc1.W.detach().T, fc2.W.detach().T
+    M, Z1, W1, W2 = drop.noise, act.X, fc1.W.detach().T, fc2.W.detach().T
 
     def loss(W1, W2):
         hidden = M * torch.nn.functional.leaky_relu(X @ W1.T, slope)
@@ -440,7 +440,7 @@ def _():
     delta1 = (delta2 @ W2) * M * slopes(Z1, slope)
     true1, true2 = jacobian(loss, (W1, W2))
     close(delta1.T @ X, true1)
-    close(delta2.T @ fc2.saved, true2)
+    close(delta2.T @ fc2.X, true2)
     delta = delta2
     for layer in fc2, drop, act, fc1:
         delta = layer.backward(delta)

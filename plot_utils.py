@@ -1,0 +1,122 @@
+"""Pictures: decision boundaries, and what the three notebooks share (showing source and animations, colours, style)."""
+
+import base64
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from html import escape
+from inspect import getsource
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from PIL import Image
+from sklearn.neural_network import MLPClassifier
+from tqdm import tqdm
+
+import checks
+
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"  # told apart by colour-blind readers, too
+
+
+def use_style() -> None:
+    """The look of the notebooks' plots."""
+    matplotlib.rcParams.update({"figure.dpi": 80, "axes.grid": True, "grid.alpha": 0.3})
+
+
+def show_source(*objects: Any) -> None:
+    """Display the source of functions or classes as it stands in their modules."""
+    display(Markdown("```python\n" + "\n\n".join(getsource(o) for o in objects) + "```"))
+
+
+def show_gif(path: str | os.PathLike, alt: str) -> None:
+    """Display an animated GIF, stored in the notebook itself."""
+    gif = base64.b64encode(Path(path).read_bytes()).decode()
+    display(HTML(f'<img alt="{escape(alt)}" src="data:image/gif;base64,{gif}">'))
+
+
+def plot_decision_boundary(
+    model: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    alpha: float,
+    X_test: ArrayLike | None = None,
+    y_test: ArrayLike | None = None,
+) -> Image.Image:
+    """A picture of what a fitted scikit-learn classifier of two classes answers in the plane, as a PIL image.
+
+    Colours show the probability of the second of model.classes_, a black line where it is 1/2. X (N, 2) and its labels
+    y (N,) are drawn as dots, X_test and y_test, if given, as crosses, each in the colour of its class; the title shows
+    alpha and the accuracies. The words in the picture are those of notebook 03's Iris, whose second class is
+    versicolor.
+
+    Raises TypeError or ValueError for a model or data of another kind or shape, and for only one of X_test and y_test.
+    """
+    checks.boundary(model, (X, y), (X_test, y_test))
+    checks.number("plot_decision_boundary: alpha", alpha, 0)
+    points = np.asarray(X, dtype=float)
+    (left, bottom), (right, top) = points.min(axis=0) - 1, points.max(axis=0) + 1
+    x0, x1 = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
+    grid = np.column_stack([x0.ravel(), x1.ravel()])
+    if hasattr(model, "feature_names_in_"):  # it was fitted on a data frame
+        grid = pd.DataFrame(grid, columns=model.feature_names_in_)
+    probability = model.predict_proba(grid)[:, 1].reshape(x0.shape)
+    fig = Figure(figsize=(6, 4.6), dpi=72)
+    ax = fig.subplots()
+    extent = (left, right, bottom, top)
+    image = ax.imshow(probability, cmap="cividis", vmin=0, vmax=1, origin="lower", extent=extent, aspect="auto")
+    fig.colorbar(image, ax=ax, label="probability of versicolor")
+    if probability.min() < 0.5 < probability.max():
+        ax.contour(x0, x1, probability, levels=[0.5], colors="black")
+    title = f"alpha = {alpha:.4g}: train {model.score(X, y):.1%}"
+    dots = dict(cmap="cividis", vmin=0, vmax=1, edgecolors="tab:red")
+    second = model.classes_[1]
+    ax.scatter(*points.T, c=1.0 * (np.asarray(y) == second), label="train", **dots)
+    if X_test is not None:
+        ax.scatter(*np.asarray(X_test).T, c=1.0 * (np.asarray(y_test) == second), marker="X", label="test", **dots)
+        title += f", test {model.score(X_test, y_test):.1%}"
+    ax.set(title=title, xlabel="sepal length (standardised)", ylabel="petal length (standardised)")
+    legend = ax.legend(loc="upper left")
+    for handle in legend.legend_handles:  # the colour of a dot is its class, not its set
+        handle.set_facecolor("none")
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
+
+
+def create_decision_boundary_gif(
+    alpha_values: Sequence[float],
+    X_train: ArrayLike,
+    y_train: ArrayLike,
+    n_neurons: int,
+    X_test: ArrayLike | None = None,
+    y_test: ArrayLike | None = None,
+    filename: str | os.PathLike = "mlp_classification_boundaries.gif",
+) -> str:
+    """Fit an MLPClassifier with n_neurons hidden units for each alpha, draw each with plot_decision_boundary, and
+    write them as the frames of an animated GIF, half a second each. Returns its file name.
+
+    A file of that name is replaced when the new one is complete. Raises, before anything is fitted, TypeError or
+    ValueError for no alpha, a negative or infinite one, n_neurons below 1, data that cannot be drawn and a name that
+    does not end in .gif, and FileNotFoundError for a folder that does not exist.
+    """
+    alphas, path = checks.gif(alpha_values, n_neurons, filename)
+    checks.plane((X_train, y_train), (X_test, y_test))
+    X_train, X_test = np.asarray(X_train), None if X_test is None else np.asarray(X_test)
+    frames = []
+    for alpha in tqdm(alphas, desc="alpha"):
+        # L-BFGS converges in some 20 steps where the default, Adam, takes a thousand.
+        model = MLPClassifier((n_neurons,), alpha=alpha, solver="lbfgs", max_iter=1000, random_state=42)
+        model.fit(X_train, y_train)
+        frames.append(plot_decision_boundary(model, X_train, y_train, alpha, X_test, y_test))
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / "part.gif"
+        frames[0].save(part, save_all=True, append_images=frames[1:], duration=500, loop=0)
+        os.replace(part, path)
+    return str(filename)
