@@ -1,0 +1,77 @@
+"""The test run does not depend on the user's environment, or refuses to run in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+NOTEBOOK = """import os, warnings
+import matplotlib.pyplot as plt
+warnings.warn("not an error")
+assert "inline" in plt.get_backend() and plt.rcParams["figure.dpi"] == 100
+assert not {"PYTHONSTARTUP", "PYTHONWARNINGS"} & set(os.environ)"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the settings of the test run, and a notebook that checks them."""
+    for name in "conftest.py", "pyproject.toml":
+        shutil.copy(ROOT / name, tmp_path)
+    cell = nbformat.v4.new_code_cell(NOTEBOOK, metadata={"tags": ["nbval-ignore-output"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "one.ipynb")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, python: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, *python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    settings = os.environ | environment
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=120)
+
+
+def test_the_users_settings_are_set_aside(folder, tmp_path_factory):
+    user = tmp_path_factory.mktemp("user")
+    startup = user / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "first.py").write_text("raise SystemExit('the user starts otherwise')", encoding="utf-8")
+    (user / "startup.py").write_text("raise SystemExit", encoding="utf-8")
+    (user / "matplotlibrc").write_text("figure.dpi: 33", encoding="utf-8")
+    done = run(
+        folder,
+        "--nbval",
+        "one.ipynb",
+        MPLBACKEND="Agg",
+        IPYTHONDIR=str(user),
+        PYTHONSTARTUP=str(user / "startup.py"),
+        PYTHONWARNINGS="error::UserWarning",
+        MATPLOTLIBRC=str(user / "matplotlibrc"),
+        LC_ALL="C",
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="HOME is a POSIX matter")
+def test_no_home(folder):
+    (folder / "test_one.py").write_text("def test_one():\n    pass\n", encoding="utf-8")
+    nobody = "import pathlib, sys, pytest; pathlib.Path.home = lambda: (_ for _ in ()).throw(RuntimeError('no home'))"
+    command = [
+        sys.executable,
+        "-c",
+        f"{nobody}; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'test_one.py']))",
+    ]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("python", "environment"), [(("-O",), {}), ((), {"PYTHONOPTIMIZE": "1"})], ids=["-O", "PYTHONOPTIMIZE"]
+)
+def test_checks_that_would_not_run_are_refused(folder, python, environment):
+    done = run(folder, "--nbval", "one.ipynb", python=python, **environment)
+    assert done.returncode == 4 and "removes every assert" in done.stderr
