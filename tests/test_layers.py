@@ -236,6 +236,7 @@ def test_activation_values():
     assert SigmoidLayer()(torch.tensor([-1e4, 1e4])).tolist() == [0.0, 1.0]
     assert ReLULayer()(X).tolist() == [[0.0, 0.0, 3.0]]
     torch.testing.assert_close(LeakyReLULayer(0.1)(X), torch.tensor([[-0.2, 0.0, 3.0]]))
+    torch.testing.assert_close(LeakyReLULayer()(X), torch.tensor([[-0.02, 0.0, 3.0]]))
 
 
 @pytest.mark.parametrize(

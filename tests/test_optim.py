@@ -113,12 +113,18 @@ def test_gd_warns_where_it_stopped_at_no_minimum():
     assert Path(caught[0].filename).name == Path(__file__).name
 
 
+def test_gd_goes_on_at_a_change_of_just_the_tolerance():
+    with pytest.warns(RuntimeWarning, match="stopped after max_steps = 3 updates"):
+        _, history = GD(lambda x: (x[0], np.ones(1)), [0.0], alpha=1.0, stop_tolerance=1.0, max_steps=3)
+    assert len(history) == 4
+
+
 def test_gd_warns_where_it_has_climbed():
     with pytest.warns(RuntimeWarning, match="f is larger at the end, 1, than at the start, 0.54.*wrong sign"):
         GD(lambda x: (np.cos(x[0]), np.sin(x)), [1.0], alpha=0.5)
 
 
-@pytest.mark.parametrize("x", [np.array([1j, 2]), np.array(["1", "2"]), [True, False]])
+@pytest.mark.parametrize("x", [np.array([1j, 2]), np.array(["1", "2"]), [True, False], np.array([1, True], object)])
 def test_numbers_are_real_numbers(x):
     with pytest.raises(TypeError, match="expected numbers of shape"):
         rosenbrock(x)
@@ -259,6 +265,11 @@ def test_newton_survives_a_hessian_close_to_the_smallest_float():
     for start in 356.0, 700.0:
         theta, _ = Newton(log_cosh, [start], stop_tolerance=1e-7)
         assert abs(theta[0]) < 1e-6
+
+
+def test_the_smallest_eigenvalue_is_raised_by_a_thousandth_of_the_largest_entry():
+    for hessian, tau in (np.diag([-3.0, 1.0]), 3.003), (np.diag([-1.0, 4.0]), 1.004), (np.zeros((2, 2)), 1e-3):
+        assert newton_direction(np.ones(2), hessian)[1] == pytest.approx(tau, rel=1e-12)
 
 
 def test_newton_direction_is_pure_where_the_hessian_is_positive_definite():

@@ -973,6 +973,14 @@ def test_every_epoch_has_a_bar_and_under_it_its_loss(capsys):
     assert shown.out.splitlines() == [f"Epoch {i}/2, Loss: {loss:.4f}" for i, loss in enumerate(losses, start=1)]
 
 
+def test_a_second_training_has_losses_of_its_own():
+    X, y = toy_classes(10)
+    trainer = toy_trainer(nn.MSELoss())
+    first = trainer.train([(X, column(y))], 3, verbose=False)
+    second = trainer.train([(X, column(y))], 2, verbose=False)
+    assert len(first) == 3 and len(second) == 2 and trainer.losses == second
+
+
 def test_an_interrupted_training_keeps_its_losses():
     X, y = toy_classes(10)
     trainer = toy_trainer(nn.MSELoss())
