@@ -372,7 +372,9 @@ def test_a_subclass_of_torchs_loss_with_a_forward_of_its_own_is_not_read_as_its_
 
 def test_ignored_targets_do_not_count():
     outputs, targets = torch.eye(4), torch.tensor([0, -100, 2, 0])
-    assert with_backward(nn.CrossEntropyLoss()).correct(outputs, targets).tolist() == [True, True, False]
+    for criterion in nn.CrossEntropyLoss(), F.cross_entropy, partial(F.cross_entropy, label_smoothing=0.1):
+        assert with_backward(criterion).correct(outputs, targets).tolist() == [True, True, False]
+        assert with_backward(criterion).count(targets) == 3
     criterion = with_backward(nn.NLLLoss(ignore_index=0))
     assert criterion.correct(outputs, torch.tensor([0, 1, 3, 0])).tolist() == [True, False]
     partially = with_backward(partial(F.cross_entropy, ignore_index=2))
