@@ -87,6 +87,11 @@ def test_the_real_files(download):
     assert float(datasets[0].tensors[0].mean()) == pytest.approx(0.1307, abs=1e-4)  # the well-known mean
 
 
+def test_the_headers_of_mnists_files():
+    """Magic number and sizes, four bytes each: 2 + 2 of them for images, 1 + 1 for labels."""
+    assert [header for header, _ in data_utils.MNIST_FILES.values()] == [16, 8, 16, 8]
+
+
 def test_files_become_images_and_labels(root):
     datasets = load_mnist(root)
     check_datasets(datasets, (40, 20))
