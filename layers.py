@@ -176,7 +176,7 @@ class MeanOnlyBatchNormLayer(Layer):
 
     Shapes: X and Y (N, num_features); gamma (starts at 1), beta (at 0) and mu (1, num_features).
     In training mu is the batch mean, which also enters running_mean with weight 0.1; in eval mode mu is
-    running_mean. With N = 1, X = mu: the output is beta, and dL/dX = dL/dgamma = 0.
+    running_mean. In training with N = 1, X = mu: the output is beta, and dL/dX = dL/dgamma = 0.
     """
 
     keeps = ("X_hat",)

@@ -156,7 +156,7 @@ class CosineEmbeddingLoss(Loss, nn.CosineEmbeddingLoss):
         return torch.where(targets > 0, 1 - self.cos, torch.relu(self.cos)).mean()
 
     def backward(self) -> Tensor:
-        """With w = dL/dcos (-1 / (N K) where T = +1; 1 / (N K) where T = -1 and cos > 0; else 0):
-        dL/dY = (w - (w . cos) cos) / |Y|, as dcos_j / dY_k = ([j = k] - cos_j cos_k) / |Y|."""
+        """dcos_j / dY_k = ([j = k] - cos_j cos_k) / |Y|, hence dL/dY = (w - (w . cos) cos) / |Y| with w = dL/dcos:
+        -1 / (N K) where T = +1; 1 / (N K) where T = -1 and cos > 0; else 0."""
         w = torch.where(self.T > 0, -1.0, (self.cos > 0).to(self.cos.dtype)) / self.T.numel()
         return (w - (w * self.cos).sum(1, keepdim=True) * self.cos) / self.length

@@ -28,7 +28,7 @@ def set_seed(seed: int) -> None:
 
 
 class Average:
-    """The average loss and accuracy over the batches added so far, weighted by their sizes: as of one large batch."""
+    """The average loss and accuracy over the batches added so far, weighted by their sizes."""
 
     def __init__(self, optimizer=None) -> None:
         self.optimizer, self.batches = optimizer, 0  # named in the error message
@@ -81,7 +81,7 @@ def train_one_epoch(
     *,
     correct: Correct = None,
 ) -> tuple[float, float]:
-    """One pass of training by the hand-written backwards; returns (loss, accuracy), averaged before each step.
+    """One pass of training by the hand-written backwards; returns the average (loss, accuracy) before the steps.
 
     The model is a (nested) nn.Sequential of layers with a backward. The criterion is a loss of losses.py, or any
     function of (outputs, targets), which autograd then differentiates at the outputs (AutogradLoss). How outputs
@@ -99,7 +99,7 @@ def train_one_epoch(
             outputs = model(X)
             loss = criterion(outputs, targets)
             average.add(loss, criterion.count(targets), checks.answers(correct(outputs, targets), len(X)))
-            optimizer.zero_grad()
+            optimizer.zero_grad()  # forgets the last batch's gradients, as every backward adds
             delta = criterion.backward()
             for layer in reversed(layers):
                 delta = layer.backward(delta)
