@@ -36,8 +36,13 @@ def show_source(*objects: Any) -> None:
 
 
 def show_gif(path: str | os.PathLike, alt: str) -> None:
-    """Display an animated GIF, stored in the notebook itself."""
-    gif = base64.b64encode(Path(path).read_bytes()).decode()
+    """Display an animated GIF, stored in the notebook itself. FileNotFoundError or ValueError if it is not one."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"show_gif: no file {path}; make it first, with create_decision_boundary_gif")
+    content = Path(path).read_bytes()
+    if not content.startswith(b"GIF8"):
+        raise ValueError(f"show_gif: {path} is not a GIF")
+    gif = base64.b64encode(content).decode()
     display(HTML(f'<img alt="{escape(alt)}" src="data:image/gif;base64,{gif}">'))
 
 

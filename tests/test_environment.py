@@ -4,10 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+
+import conftest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -75,3 +79,20 @@ def test_no_home(folder):
 def test_checks_that_would_not_run_are_refused(folder, python, environment):
     done = run(folder, "--nbval", "one.ipynb", python=python, **environment)
     assert done.returncode == 4 and "removes every assert" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("nbval", "dist", "refused"),
+    [
+        (True, "load", True),
+        (True, "each", True),
+        (True, "loadfile", False),
+        (True, "no", False),
+        (False, "load", False),
+    ],
+)
+def test_cells_are_not_distributed(nbval, dist, refused):
+    """As pytest-xdist sets the option: it is not installed here."""
+    config = SimpleNamespace(option=SimpleNamespace(nbval=nbval, dist=dist))
+    with pytest.raises(pytest.UsageError, match="dist loadfile") if refused else nullcontext():
+        conftest.pytest_configure(config)

@@ -311,7 +311,7 @@ def test_source_is_shown_as_it_stands(displayed):
 
 def test_a_gif_is_stored_in_the_notebook_with_its_alternative_text(displayed, tmp_path):
     path, alt, found = tmp_path / "some.gif", 'The "best" path: f < 1 & f > 0', {}
-    path.write_bytes(bytes(range(256)))
+    path.write_bytes(b"GIF89a" + bytes(range(256)))
     show_gif(path, alt)
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: found.update({tag: dict(attributes)})
@@ -326,3 +326,11 @@ def test_the_style_is_set_without_pyplot(no_pyplot):
         matplotlib.rcdefaults()
         use_style()
         assert matplotlib.rcParams["axes.grid"] and matplotlib.rcParams["figure.dpi"] == 80
+
+
+def test_show_gif_refuses_what_is_no_gif(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*none\.gif; make it first"):
+        show_gif(tmp_path / "none.gif", "alt")
+    (tmp_path / "fake.gif").write_bytes(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"fake\.gif is not a GIF"):
+        show_gif(tmp_path / "fake.gif", "alt")
