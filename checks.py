@@ -690,6 +690,8 @@ def start(
     f = Function(name, f, f"; alpha = {alpha} is probably too large" if name == "GD" else "")
     for what, value in ("alpha", alpha), ("stop_tolerance", stop_tolerance), ("max_steps", max_steps):
         number(f"{name}: {what}", value, 0, above=True)
+    if np.asarray(alpha).dtype.kind not in "iuf":  # times an array, a Fraction makes an array of objects
+        raise TypeError(f"{name}: alpha must be a float, got {alpha!r}; use float(alpha)")
     if max_steps != int(max_steps):
         raise ValueError(f"{name}: max_steps must be a whole number, got {max_steps}")
     try:

@@ -1,6 +1,7 @@
 """Rosenbrock's derivatives, GD and Newton, on several functions and on bad input; SGD against torch.optim.SGD."""
 
 import warnings
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -596,3 +597,13 @@ def test_step_builds_no_graph_and_leaves_the_gradient_alone():
     p.grad = torch.tensor([1.0, 2.0])
     SGD([p], 0.5).step()
     assert p.tolist() == [0.5, 0.0] and p.grad.tolist() == [1, 2] and p.is_leaf and p.requires_grad
+
+
+@pytest.mark.parametrize(("method", "f"), [(GD, rosenbrock), (Newton, rosenbrock_hessian)])
+def test_a_fraction_is_no_step_size(method, f):
+    with pytest.raises(TypeError, match=r"alpha must be a float, got Fraction\(1, 1000\); use float\(alpha\)"):
+        method(f, [0.0, 2.0], Fraction(1, 1000))
+    for alpha in np.float32(1e-3), np.float64(1e-3), 1e-3:
+        with pytest.warns(RuntimeWarning, match="max_steps"):
+            theta, _ = method(f, [0.0, 2.0], alpha, max_steps=1)
+        assert theta.dtype == float
