@@ -321,16 +321,16 @@ def test_a_gif_is_stored_in_the_notebook_with_its_alternative_text(displayed, tm
     assert kind == "data:image/gif;base64" and base64.b64decode(content) == path.read_bytes()
 
 
-def test_the_style_is_set_without_pyplot(no_pyplot):
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        use_style()
-        assert matplotlib.rcParams["axes.grid"] and matplotlib.rcParams["figure.dpi"] == 80
-
-
 def test_show_gif_refuses_what_is_no_gif(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*none\.gif; make it first"):
         show_gif(tmp_path / "none.gif", "alt")
     (tmp_path / "fake.gif").write_bytes(b"\x89PNG")
     with pytest.raises(ValueError, match=r"fake\.gif is not a GIF"):
         show_gif(tmp_path / "fake.gif", "alt")
+
+
+def test_the_style_is_set_without_pyplot(no_pyplot):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        use_style()
+        assert matplotlib.rcParams["axes.grid"] and matplotlib.rcParams["figure.dpi"] == 80
