@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 import checks
 from accuracy import above, labels
-from checks import Takes
 from losses import BCEWithLogitsLoss, CrossEntropyLoss, KLDivLoss, L1Loss, Loss, MSELoss, NLLLoss
 
 # What torch's losses take, and how their outputs are read: as one of the losses above.
@@ -24,7 +23,7 @@ READ_AS = {
         KLDivLoss: [nn.KLDivLoss, F.kl_div],
     }.items()
     for theirs in kinds
-} | dict.fromkeys([nn.BCELoss.forward, F.binary_cross_entropy], (Takes(values="probabilities"), above(0.5)))
+} | dict.fromkeys([nn.BCELoss.forward, F.binary_cross_entropy], ("probabilities", above(0.5)))
 
 
 def several(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -45,11 +44,11 @@ class AutogradLoss(Loss):
         self.criterion, self.by_hand = criterion, hasattr(criterion, "backward")
         function = criterion.func if isinstance(criterion, partial) else criterion
         self.name = getattr(function, "__name__", type(function).__name__)
-        computes, unknown = getattr(type(criterion), "forward", function), (Takes(classes=True), several)
+        computes, unknown = getattr(type(criterion), "forward", function), ("numbers or indices", several)
         self.takes, self.read = next((known for theirs, known in READ_AS.items() if theirs is computes), unknown)
         self.ignored = checks.option(criterion, "ignore_index", -100)
         if checks.option(criterion, "log_target", False):
-            self.takes = Takes(min_outputs=2)
+            self.takes = "log-probabilities"
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         self.value = None

@@ -3,7 +3,7 @@
 The modules of the mathematics declare what they take, and this one, which imports none of them, interprets that:
 
 * a layer its ``width`` and, as a loss does, the names of what forward ``keeps`` for backward (class Checked);
-* a loss the outputs and targets that it takes (class Takes);
+* a loss the outputs and targets that it takes (TAKES);
 * an optimizer its parameters, and GD and Newton the results that they need from f (start).
 
 Objects are checked once, where a loop starts and before a batch is drawn; values as they come.
@@ -18,7 +18,7 @@ from functools import wraps
 from math import isfinite
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,17 +76,18 @@ class Checked:
     """
 
     keeps: tuple[str, ...] = ()  # the attributes that forward sets for backward
-    needs_input_grad = True
+    needs_input_grad: bool | None = None  # True in a class whose backward returns None where it is set to False
     _seen: tuple | None = None  # by forward: shapes, type, state of what backward reads
 
     def __init_subclass__(cls, **options) -> None:
         super().__init_subclass__(**options)
         own = vars(cls)
+        if "backward" in own and "needs_input_grad" not in own:
+            cls.needs_input_grad = None  # this backward may need what super().backward returns
         if "forward" in own and "backward" not in own and hasattr(cls, "backward"):
             raise TypeError(
                 f"{cls.__name__} has a forward of its own, but the backward of another: write its backward, too (or, "
-                "if "
-                "it fits, backward = Base.backward)"
+                "if it fits, backward = Base.backward)"
             )
         for name, checked in ("forward", _checked_forward), ("backward", _checked_backward):
             if name in own:
@@ -133,15 +134,14 @@ def _checked_backward(backward: Callable) -> Callable:
         if state != _state(self):
             raise RuntimeError(
                 f"{self}: its parameters, or what forward kept ({', '.join(self.keeps)}), were changed before "
-                "backward, "
-                "whose result would be wrong; change a copy, or step after backward"
+                "backward, whose result would be wrong; change a copy, or step after backward"
             )
         if torch.is_grad_enabled():
             with torch.no_grad():
                 result = backward(self, *delta, **named)
         else:
             result = backward(self, *delta, **named)
-        if result is None and not self.needs_input_grad:
+        if result is None and self.needs_input_grad is False:
             return None
         if not isinstance(result, Tensor) or result.shape != input_shape:
             got = tuple(result.shape) if isinstance(result, Tensor) else result
@@ -182,6 +182,8 @@ def layer_input(layer: Checked, X: Tensor) -> None:
     """Raise unless X is floating point and, where the layer has a width, (N, width), N > 0; of its parameters' type."""
     if not isinstance(X, Tensor):
         raise TypeError(f"{layer}: expected a torch.Tensor, got {type(X).__name__}; use torch.as_tensor(X)")
+    if X.layout is not torch.strided:
+        raise TypeError(f"{layer}: expected a dense tensor, got {X.layout}; use X.to_dense()")
     if not X.is_floating_point():
         raise TypeError(f"{layer}: expected a floating-point input, got {X.dtype}; use X.float()")
     width = layer.width
@@ -195,36 +197,43 @@ def layer_input(layer: Checked, X: Tensor) -> None:
             raise TypeError(f"{layer}: the parameters are {p.dtype}, the input is {X.dtype}; use X.to({p.dtype})")
 
 
-class Takes(NamedTuple):
-    """What a loss takes for outputs of shape (N, K), K >= min_outputs."""
-
-    rows: bool = True  # targets of the outputs' shape, floating point
-    classes: bool = False  # targets of shape (N,), class indices 0 .. K-1
-    min_outputs: int = 1
-    values: str = "any"  # of rows: a key of ROW_VALUES
-
-
-ROW_VALUES = {
-    "any": (lambda T: True, ""),
-    "probabilities": (lambda T: T.min() >= 0 and T.max() <= 1, "targets from 0 to 1"),
+# What a loss can be defined for, outputs being (N, K): targets "indices" (N,), integers from 0 to K - 1, K >= 2, or
+# floating-point rows (N, K): K is at least the number here, and the values are as the function and its words say.
+ANY = (lambda T: True), ""
+ROWS = {
+    "numbers": (1, *ANY),
+    "log-probabilities": (2, *ANY),
+    "probabilities": (1, lambda T: T.min() >= 0 and T.max() <= 1, "targets from 0 to 1"),
     "distributions": (
+        2,
         lambda T: T.min() >= 0 and bool(((T.sum(1) - 1).abs() <= 8 * T.shape[1] * torch.finfo(T.dtype).eps).all()),
         "rows of probabilities, which sum to 1 (several labels a row: BCEWithLogitsLoss)",
     ),
     "signs": (
+        2,
         lambda T: bool((T.abs() == 1).all() and (T.sum(1) == 2 - T.shape[1]).all()),
         "targets of +1 (the example's class) and -1 (all others)",
     ),
+}
+# A loss's ``takes``: the kind of rows, if any, and whether it takes indices.
+TAKES = {
+    **{kind: (kind, False) for kind in ROWS},
+    "indices": (None, True),
+    "numbers or indices": ("numbers", True),
+    "distributions or indices": ("distributions", True),
 }
 
 
 def loss_input(loss: Any, outputs: Tensor, targets: Tensor) -> None:
     """Raise unless outputs and targets are what loss.takes: another shape would be broadcast and give a wrong loss
     without a word. TypeError for the wrong kind, ValueError for a wrong shape or wrong values."""
-    name, takes = loss.name, loss.takes
+    name, (kind, indices) = loss.name, TAKES[loss.takes]
+    smallest, good, needed = ROWS[kind] if kind else (2, *ANY)
     for what, tensor in ("outputs", outputs), ("targets", targets):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name}: the {what} must be a torch.Tensor, got {type(tensor).__name__}")
+        if tensor.layout is not torch.strided:
+            raise TypeError(f"{name}: the {what} must be a dense tensor, got {tensor.layout}; use to_dense()")
     if outputs.dim() != 2 or not len(outputs):
         raise ValueError(
             f"{name}: the outputs must have shape (N, K), a row for each of N > 0 examples, got "
@@ -233,28 +242,28 @@ def loss_input(loss: Any, outputs: Tensor, targets: Tensor) -> None:
     if not outputs.is_floating_point():
         raise TypeError(f"{name}: the outputs must be floating point, got {outputs.dtype}")
     N, K = outputs.shape
-    if takes.min_outputs > K:
+    if smallest > K:
         raise ValueError(
-            f"{name} needs at least {takes.min_outputs} outputs, one for each class, got {K}; with a single output use "
+            f"{name} needs at least {smallest} outputs, one for each class, got {K}; with a single output use "
             "BCEWithLogitsLoss"
         )
     rows = targets.is_floating_point()
-    if rows and not takes.rows:
+    if rows and kind is None:
         raise TypeError(f"{name} needs class indices of shape (N,) and type torch.long, got {targets.dtype}")
-    if not rows and not takes.classes:
+    if not rows and not indices:
         raise TypeError(f"{name} needs floating-point targets of shape {(N, K)}, got {targets.dtype}")
     if not rows and targets.dtype != torch.long:
         raise TypeError(f"{name} needs class indices of shape (N,) and type torch.long, got {targets.dtype}")
     expected = (N, K) if rows else (N,)
     if targets.shape != expected:
-        kind = "floating-point targets" if rows else "class indices (integers)"
+        what = "floating-point targets" if rows else "class indices (integers)"
         reason = "; other shapes would be broadcast and give a wrong loss" if rows else ""
         raise ValueError(
-            f"{name}: the outputs have shape {(N, K)} and the {kind} {tuple(targets.shape)}, expected "
+            f"{name}: the outputs have shape {(N, K)} and the {what} {tuple(targets.shape)}, expected "
             f"{expected}{reason}"
         )
     if not rows:
-        used = targets if loss.ignored is None else targets[targets != loss.ignored]
+        used = targets if (ignored := getattr(loss, "ignored", None)) is None else targets[targets != ignored]
         if len(used) and not 0 <= used.min() <= used.max() < K:
             raise ValueError(
                 f"{name}: the model has {K} outputs, so class indices go from 0 to {K - 1}; found {int(used.min())} to "
@@ -264,16 +273,9 @@ def loss_input(loss: Any, outputs: Tensor, targets: Tensor) -> None:
         raise TypeError(
             f"{name}: the outputs are {outputs.dtype}, the targets {targets.dtype}; use targets.to(outputs.dtype)"
         )
-    elif takes.values != "any":
-        good, needed = ROW_VALUES[takes.values]
-        if not good(targets):
-            found = f"{float(targets.min()):g} to {float(targets.max()):g}, a row sums to {float(targets.sum(1)[0]):g}"
-            raise ValueError(f"{name} needs {needed}; found {found}")
-
-
-# Torch's options that our losses do not have, with the values that leave them out.
-PLAIN = dict(weight=None, pos_weight=None, ignore_index=-100, label_smoothing=0.0, log_target=False, margin=0.0)
-PLAIN |= dict(size_average=None, reduce=None)
+    elif not good(targets):
+        found = f"{float(targets.min()):g} to {float(targets.max()):g}, a row sums to {float(targets.sum(1)[0]):g}"
+        raise ValueError(f"{name} needs {needed}; found {found}")
 
 
 def plain_options(name: str, arguments: tuple, options: dict) -> None:
@@ -282,14 +284,17 @@ def plain_options(name: str, arguments: tuple, options: dict) -> None:
         raise TypeError(
             f"{name} takes its options by name; the loss of outputs and targets is {name}()(outputs, targets)"
         )
+    theirs = inspect.signature(getattr(nn, name, nn.Module)).parameters
     for option, value in options.items():
-        plain = PLAIN.get(option, value)
-        if value is not plain and not (isinstance(value, Real) and value == plain):
+        if option not in theirs:
+            raise TypeError(f"{name} has no option {option}")
+        if option == "reduction":
+            mean(value, divides=False)
+        elif value is not (plain := theirs[option].default) and not (isinstance(value, Real) and value == plain):
             raise ValueError(
                 f"losses.{name} has no {option}; use torch.nn.{name}({option}=...), which train differentiates by "
                 "autograd"
             )
-    mean(options.get("reduction", "mean"), divides="KLDiv" in name)
 
 
 def mean(reduction: Any, divides: bool) -> None:
@@ -685,13 +690,12 @@ def coordinates(x: Any, n: int) -> np.ndarray:
 
 def start(
     name: str, f: Any, theta0: Any, alpha: Any, stop_tolerance: Any, max_steps: Any
-) -> tuple[np.ndarray, "Function"]:
-    """theta0 as a new vector of floats, and f with its results checked, after a check of the other arguments."""
+) -> tuple[np.ndarray, "Function", float]:
+    """theta0 as a new vector of floats, f with its results checked, and alpha as a float."""
     f = Function(name, f, f"; alpha = {alpha} is probably too large" if name == "GD" else "")
-    for what, value in ("alpha", alpha), ("stop_tolerance", stop_tolerance), ("max_steps", max_steps):
+    alpha = number(f"{name}: alpha", alpha, 0, above=True)
+    for what, value in ("stop_tolerance", stop_tolerance), ("max_steps", max_steps):
         number(f"{name}: {what}", value, 0, above=True)
-    if np.asarray(alpha).dtype.kind not in "iuf":  # times an array, a Fraction makes an array of objects
-        raise TypeError(f"{name}: alpha must be a float, got {alpha!r}; use float(alpha)")
     if max_steps != int(max_steps):
         raise ValueError(f"{name}: max_steps must be a whole number, got {max_steps}")
     try:
@@ -700,7 +704,7 @@ def start(
         theta = np.array(np.nan)
     if theta.ndim != 1 or not theta.size or not np.isfinite(theta).all():
         raise ValueError(f"{name}: theta0 must be a vector of finite numbers such as [0.0, 2.0], got {theta0!r}")
-    return theta, f
+    return theta, f, alpha
 
 
 def numbers(x: Any) -> np.ndarray:
@@ -814,8 +818,7 @@ def gd_end(history: list, alpha: float, stop_tolerance: float) -> None:
     elif history[-1].value > history[0].value:
         _warn(
             f"GD: f is larger at the end, {history[-1].value:g}, than at the start, {history[0].value:g}: the "
-            "gradient has "
-            "the wrong sign, or alpha is too large"
+            "gradient has the wrong sign, or alpha is too large"
         )
     elif promised > 1000 * stop_tolerance:
         _warn(

@@ -23,8 +23,8 @@ class Layer(checks.Checked, nn.Module):
 
     * ``keeps``: the names of the tensors that forward stores for backward, e.g. ("X",);
     * ``width``: its input is (N, width); None for any shape;
-    * ``needs_input_grad``, if it has it: set to False, backward may return None for dL/dX. The training loop does that
-      for the first layer, as nobody needs the gradient at the data.
+    * ``needs_input_grad = True`` if its backward can leave out dL/dX and return None. The training loop sets it to
+      False in the first layer, as nobody needs the gradient at the data.
 
     checks.Checked wraps forward and backward: it checks shapes and types before each (TypeError, ValueError), and
     refuses a backward before forward, or whose kept tensors or parameters have changed since forward (RuntimeError).
@@ -65,7 +65,7 @@ class FCLayer(Layer):
         """dL/dW = X^T delta, dL/db = the column sums of delta, dL/dX = delta W^T."""
         add_grad(self.W, self.X.T @ delta)
         add_grad(self.b, delta.sum(0, keepdim=True))
-        return delta @ self.W.T if self.needs_input_grad else None
+        return None if self.needs_input_grad is False else delta @ self.W.T
 
     def extra_repr(self) -> str:
         return f"{self.W.shape[0]}, {self.W.shape[1]}"

@@ -13,35 +13,33 @@ from torch.nn import functional as F
 
 import checks
 from accuracy import above, labels, largest
-from checks import Takes
 
 
 class Loss(checks.Checked, nn.Module):
     """Base of the hand-written losses. A loss is a forward, a backward, and what it declares:
 
     * ``keeps``: the names of the tensors that forward stores for backward;
-    * ``takes``: the targets and the least number of outputs;
-    * ``correct``: how outputs are read as classes (accuracy.py).
+    * ``takes``: the outputs and targets that it is defined for, a key of checks.TAKES;
+    * ``correct``: how its outputs are read as classes (accuracy.py).
 
     As around the layers, checks.Checked refuses wrong input, and a backward whose kept tensors have changed.
     """
 
-    check_input = checks.loss_input
-    takes = Takes()  # float targets (N, K), any numbers, any number of outputs
+    takes = "numbers"
     correct = staticmethod(largest)
-    ignored: int | None = None  # a class index that does not count; only torch's losses have one
+    check_input = checks.loss_input
 
     def __init__(self, *arguments, **options) -> None:
-        checks.plain_options(type(self).__name__, arguments, options)  # refuses those that this file does not have
-        super().__init__(**options)
+        super().__init__()
         self.name = type(self).__name__
+        checks.plain_options(self.name, arguments, options)  # refuses torch's options, which are not written here
 
     def count(self, targets: Tensor) -> float:
         """The weight of a batch's loss in an average over batches: its number of examples."""
         return len(targets)
 
 
-class L1Loss(Loss, nn.L1Loss):
+class L1Loss(Loss):
     """L = mean |Y - T|. Any number of outputs, T (N, K)."""
 
     keeps = ("difference",)
@@ -56,7 +54,7 @@ class L1Loss(Loss, nn.L1Loss):
         return self.difference.sign() / self.difference.numel()
 
 
-class MSELoss(Loss, nn.MSELoss):
+class MSELoss(Loss):
     """L = mean (Y - T)^2. Any number of outputs, T (N, K)."""
 
     keeps = ("difference",)
@@ -71,11 +69,11 @@ class MSELoss(Loss, nn.MSELoss):
         return self.difference * (2 / self.difference.numel())
 
 
-class BCEWithLogitsLoss(Loss, nn.BCEWithLogitsLoss):
+class BCEWithLogitsLoss(Loss):
     """L = -mean [T ln s(Y) + (1 - T) ln s(-Y)], s the sigmoid (theory Q1). Every output a logit, T (N, K) in [0, 1]."""
 
     keeps = ("error",)
-    takes = Takes(values="probabilities")
+    takes = "probabilities"
     correct = staticmethod(above(0.0))  # the logit 0 is the probability 1/2
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -87,11 +85,11 @@ class BCEWithLogitsLoss(Loss, nn.BCEWithLogitsLoss):
         return self.error / self.error.numel()
 
 
-class NLLLoss(Loss, nn.NLLLoss):
+class NLLLoss(Loss):
     """L = -mean_n Y[n, t_n]. The outputs are log-probabilities of K >= 2 classes, the targets indices t (N,)."""
 
     keeps = ("Y", "t")
-    takes = Takes(rows=False, classes=True, min_outputs=2)
+    takes = "indices"
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         self.Y, self.t = outputs, targets[:, None]  # Y only for its shape
@@ -102,12 +100,12 @@ class NLLLoss(Loss, nn.NLLLoss):
         return torch.zeros_like(self.Y).scatter_(1, self.t, -1 / len(self.Y))
 
 
-class CrossEntropyLoss(Loss, nn.CrossEntropyLoss):
+class CrossEntropyLoss(Loss):
     """L = -mean_n sum_k T[n, k] ln softmax(Y)[n, k] (theory Q7). The outputs are logits of K >= 2 classes, the targets
     rows T (N, K) of probabilities, or indices (N,), which stand for one-hot rows."""
 
     keeps = ("error",)
-    takes = Takes(classes=True, min_outputs=2, values="distributions")
+    takes = "distributions or indices"
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         T = targets if targets.is_floating_point() else F.one_hot(targets, outputs.shape[1])
@@ -120,13 +118,18 @@ class CrossEntropyLoss(Loss, nn.CrossEntropyLoss):
         return self.error / len(self.error)
 
 
-class KLDivLoss(Loss, nn.KLDivLoss):
+class KLDivLoss(Loss):
     """L = sum T (ln T - Y) / n. n = N K for reduction="mean" (torch's default); n = N for "batchmean", which is the
     divergence, averaged over the batch. The outputs are log-probabilities of K >= 2 classes, T (N, K) rows of
     probabilities."""
 
     keeps = ("T",)
-    takes = Takes(min_outputs=2, values="distributions")
+    takes = "distributions"
+
+    def __init__(self, *arguments, reduction: str = "mean", **options) -> None:
+        super().__init__(*arguments, **options)
+        checks.mean(reduction, divides=True)
+        self.reduction = reduction
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         self.T = targets
@@ -138,16 +141,15 @@ class KLDivLoss(Loss, nn.KLDivLoss):
         return -self.T / self.n
 
 
-class CosineEmbeddingLoss(Loss, nn.CosineEmbeddingLoss):
-    """The classes k < K, K >= 2, are embedded as the unit vectors e_k, and each output is paired with every one of
-    them: cos(Y, e_k) = Y_k / |Y|, hence cos = Y / |Y| for all classes at once.
+class CosineEmbeddingLoss(Loss):
+    """The cosine between an output row and the unit vector e_k of class k is cos_k = Y_k / |Y|, for each of K >= 2
+    classes. L = mean over the N K entries of 1 - cos where T = +1 (the example's class), max(cos, 0) where T = -1.
 
-    L = mean over the N K entries of 1 - cos where T = +1 (the example's class) and max(cos, 0) where T = -1, T (N, K).
-    In the code |Y| is sqrt(sum Y^2 + 1e-12), as in torch, against a division by zero.
+    As in torch |Y| is sqrt(sum Y^2 + 1e-12), against a division by zero. T (N, K).
     """
 
     keeps = ("cos", "length", "T")
-    takes = Takes(min_outputs=2, values="signs")
+    takes = "signs"
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         self.T = targets
@@ -156,7 +158,9 @@ class CosineEmbeddingLoss(Loss, nn.CosineEmbeddingLoss):
         return torch.where(targets > 0, 1 - self.cos, torch.relu(self.cos)).mean()
 
     def backward(self) -> Tensor:
-        """dcos_j / dY_k = ([j = k] - cos_j cos_k) / |Y|, hence dL/dY = (w - (w . cos) cos) / |Y| with w = dL/dcos:
-        -1 / (N K) where T = +1; 1 / (N K) where T = -1 and cos > 0; else 0."""
-        w = torch.where(self.T > 0, -1.0, (self.cos > 0).to(self.cos.dtype)) / self.T.numel()
-        return (w - (w * self.cos).sum(1, keepdim=True) * self.cos) / self.length
+        """w = dL/dcos is -1 / (N K) where T = +1, 1 / (N K) where T = -1 and cos > 0, else 0. As dcos_j / dY_k =
+        ([j = k] - cos_j cos_k) / |Y|, dL/dY = (w - (w . cos) cos) / |Y|."""
+        slope = torch.where(self.T > 0, -1.0, (self.cos > 0).to(self.cos.dtype))
+        w = slope / self.T.numel()
+        w_dot_cos = (w * self.cos).sum(1, keepdim=True)
+        return (w - w_dot_cos * self.cos) / self.length

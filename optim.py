@@ -66,7 +66,7 @@ def GD(
     max_steps that is not positive and finite, a max_steps that is not whole, a theta0 that is not a finite vector, and
     an f with other results; FloatingPointError, naming the update, as soon as the value or the gradient is not finite.
     """
-    theta, f = checks.start("GD", f, theta0, alpha, stop_tolerance, max_steps)
+    theta, f, alpha = checks.start("GD", f, theta0, alpha, stop_tolerance, max_steps)
     value, grad = f(theta)
     history = [Step(theta, value, grad)]
     for _ in range(int(max_steps)):
@@ -95,7 +95,7 @@ def Newton(
     Warns (RuntimeWarning) if max_steps updates were not enough, or if no step lowers f: because of rounding, or because
     the gradient does not fit f. Raises as GD does; also ValueError for a hessian that is not symmetric.
     """
-    theta, f = checks.start("Newton", f, theta0, alpha, stop_tolerance, max_steps)
+    theta, f, alpha = checks.start("Newton", f, theta0, alpha, stop_tolerance, max_steps)
     value, grad, hessian = f(theta)
     history = [Step(theta, value, grad)]
     p, tried = np.zeros_like(grad), None

@@ -478,6 +478,8 @@ def test_input_of_another_type(make):
             layer(wrong)
     with pytest.raises(TypeError, match=r"torch\.Tensor"):
         layer(X.numpy())
+    with pytest.raises(TypeError, match=r"expected a dense tensor, got torch.sparse_coo; use X.to_dense\(\)"):
+        layer(X.to_sparse())
     if list(layer.parameters()):
         with pytest.raises(TypeError, match="float32"):
             layer(X)

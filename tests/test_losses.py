@@ -197,6 +197,8 @@ def test_options_that_are_not_honoured_are_refused(loss, option):
 def test_outputs_and_targets_given_to_the_class():
     with pytest.raises(TypeError, match=r"the loss of outputs and targets is MSELoss\(\)\(outputs, targets\)"):
         MSELoss(rows(2, 2), rows(2, 2))
+    with pytest.raises(TypeError, match="MSELoss has no option margin"):
+        MSELoss(margin=0.0)
     for option in dict(size_average=False), dict(reduce=False), dict(reduction="batchmean"):
         with pytest.raises(ValueError, match=r"size_average|reduce|reduction='mean', got 'batchmean'"):
             MSELoss(**option)
@@ -222,6 +224,9 @@ def test_other_shapes_and_kinds_of_targets_are_refused(name):
     for wrong in bad:
         with pytest.raises((TypeError, ValueError), match=f"^{criterion.name}"):
             criterion(outputs, wrong)
+    for wrong in (outputs, good.to_sparse()), (outputs.to_sparse(), good):
+        with pytest.raises(TypeError, match=r"must be a dense tensor, got torch\.sparse_coo"):
+            criterion(*wrong)
     for wrong in outputs[:, 0], outputs[None], outputs[:0], outputs.long(), outputs.numpy(), None:
         with pytest.raises((TypeError, ValueError), match=f"^{criterion.name}"):
             criterion(wrong, good)

@@ -600,10 +600,8 @@ def test_step_builds_no_graph_and_leaves_the_gradient_alone():
 
 
 @pytest.mark.parametrize(("method", "f"), [(GD, rosenbrock), (Newton, rosenbrock_hessian)])
-def test_a_fraction_is_no_step_size(method, f):
-    with pytest.raises(TypeError, match=r"alpha must be a float, got Fraction\(1, 1000\); use float\(alpha\)"):
-        method(f, [0.0, 2.0], Fraction(1, 1000))
-    for alpha in np.float32(1e-3), np.float64(1e-3), 1e-3:
+def test_a_step_size_of_any_real_type(method, f):
+    for alpha in Fraction(1, 1000), np.float32(1e-3), np.float64(1e-3), 1e-3, 1:
         with pytest.warns(RuntimeWarning, match="max_steps"):
             theta, _ = method(f, [0.0, 2.0], alpha, max_steps=1)
         assert theta.dtype == float
