@@ -23,8 +23,8 @@ class Layer(checks.Checked, nn.Module):
 
     * ``keeps``: the names of the tensors that forward stores for backward, e.g. ("X",);
     * ``width``: its input is (N, width); None for any shape;
-    * ``needs_input_grad = True`` if its backward can leave out dL/dX and return None. The training loop sets it to
-      False in the first layer, as nobody needs the gradient at the data.
+    * ``needs_input_grad = True`` only where backward may return None when somebody sets it to False. The training loop
+      does that to the first layer, as nobody needs the gradient at the data.
 
     checks.Checked wraps forward and backward: it checks shapes and types before each (TypeError, ValueError), and
     refuses a backward before forward, or whose kept tensors or parameters have changed since forward (RuntimeError).
@@ -40,7 +40,7 @@ def add_grad(parameter: nn.Parameter, gradient: Tensor) -> None:
 
 
 class FCLayer(Layer):
-    """Fully connected layer, Y = X W + b (theory Q3).
+    """Fully connected layer, Y = X W + b (theory Q3, where W is the transpose).
 
     Shapes: X (N, num_input), W (num_input, num_output), b (1, num_output), Y (N, num_output).
     W starts from N(0, 2 / (num_input + num_output)) (Glorot and Bengio, 2010), b from 0.
@@ -95,7 +95,7 @@ class ReLULayer(Layer):
         return self.Y
 
     def backward(self, delta: Tensor) -> Tensor:
-        """dL/dX = delta where Y > 0, else 0; as Y >= 0, its sign is 1 or 0."""
+        """dL/dX = delta where X > 0, else 0: Y.sign() is 1 where X > 0, else 0."""
         return delta * self.Y.sign()
 
 
@@ -141,8 +141,7 @@ class NoiseLayer(Layer):
 class DropoutLayer(NoiseLayer):
     """Inverted dropout (Srivastava et al., 2014; theory Q3 and Q5).
 
-    The noise is 0 with probability p = dropout_rate, 0 <= p < 1, and 1 / (1 - p) otherwise: mean 1, variance p / (1 -
-    p).
+    The noise is 0 with probability p = dropout_rate, 0 <= p < 1, else 1 / (1 - p). It has mean 1, variance p / (1 - p).
     """
 
     def __init__(self, dropout_rate: float) -> None:
@@ -172,7 +171,7 @@ class GaussianDropoutLayer(NoiseLayer):
 
 
 class MeanOnlyBatchNormLayer(Layer):
-    """Mean-only batch normalisation, Y = gamma (X - mu) + beta (theory Q2; Salimans and Kingma, 2016).
+    """Mean-only batch normalisation, Y = gamma (X - mu) + beta (theory Q2; without gamma Salimans and Kingma, 2016).
 
     Shapes: X and Y (N, num_features); gamma (starts at 1), beta (at 0) and mu (1, num_features).
     In training mu is the batch mean, which also enters running_mean with weight 0.1; in eval mode mu is
@@ -194,17 +193,19 @@ class MeanOnlyBatchNormLayer(Layer):
         self.used_batch_mean = self.training
         if self.training:
             mu = X.mean(0, keepdim=True)
-            self.running_mean.lerp_(mu.detach(), self.momentum)  # a buffer must not join a graph
+            # running_mean = 0.9 running_mean + 0.1 mu; detached, in case autograd is on
+            self.running_mean.lerp_(mu.detach(), self.momentum)
         else:
             mu = self.running_mean
         self.X_hat = X - mu
         return self.gamma * self.X_hat + self.beta
 
     def backward(self, delta: Tensor) -> Tensor:
-        """dL/dgamma = sum(delta X_hat), dL/dbeta = sum(delta), dL/dX = gamma (delta - mean(delta)).
+        """dL/dgamma = sum(delta X_hat), dL/dbeta = sum(delta), dL/dX = gamma (delta - mean(delta)), where sums and
+        means run over the batch.
 
-        Sums and means run over the batch. X[m] enters every Y[n] through mu, dmu/dX[m] = 1/N: hence "- mean(delta)". In
-        eval mode mu is a constant and dL/dX = gamma delta.
+        X[m] enters every Y[n] through mu, dmu/dX[m] = 1/N: hence "- mean(delta)". In eval mode mu is a constant and
+        dL/dX = gamma delta.
         """
         add_grad(self.gamma, (delta * self.X_hat).sum(0, keepdim=True))
         add_grad(self.beta, delta.sum(0, keepdim=True))

@@ -1,10 +1,10 @@
 """Hand-written losses: each value next to its gradient at the outputs.
 
 Every loss is called as ``criterion(outputs, targets) -> L`` and has the value of torch.nn's loss of that name
-(CosineEmbeddingLoss: of torch's, paired with the rows of the identity). The outputs Y are (N, K); L is a mean over the
-N examples or over all N K entries, as its formula says. ``backward() -> delta`` is dL/dY at the last call, (N, K).
-Targets are floats T (N, K) or class indices t (N,), as the loss says. Of torch's options only KLDivLoss's reduction is
-here; for the others pass torch's own loss to the training loop. Autograd can differentiate the value, too.
+(CosineEmbeddingLoss: for pairs of an output row and each row of the identity). The outputs Y are (N, K); L is a mean
+over the N examples or over all N K entries, as its formula says. ``backward() -> delta`` is dL/dY at the last call, (N,
+K). Targets are floats T (N, K) or class indices t (N,), as the loss says. Of torch's options only KLDivLoss's reduction
+is here; for the others pass torch's own loss to the training loop. Autograd can differentiate the value, too.
 """
 
 import torch
@@ -19,8 +19,8 @@ class Loss(checks.Checked, nn.Module):
     """Base of the hand-written losses. A loss is a forward, a backward, and what it declares:
 
     * ``keeps``: the names of the tensors that forward stores for backward;
-    * ``takes``: the outputs and targets that it is defined for, a key of checks.TAKES;
-    * ``correct``: how its outputs are read as classes (accuracy.py).
+    * ``takes``: what targets it allows, e.g. "indices"; only the check of the input reads it;
+    * ``correct(outputs, targets)``: which examples are answered right, for the accuracy (accuracy.py).
 
     As around the layers, checks.Checked refuses wrong input, and a backward whose kept tensors have changed.
     """
@@ -35,7 +35,7 @@ class Loss(checks.Checked, nn.Module):
         checks.plain_options(self.name, arguments, options)  # refuses torch's options, which are not written here
 
     def count(self, targets: Tensor) -> float:
-        """The weight of a batch's loss in an average over batches: its number of examples."""
+        """What the mean over this batch divided by: its weight in an average over batches."""
         return len(targets)
 
 
@@ -70,7 +70,8 @@ class MSELoss(Loss):
 
 
 class BCEWithLogitsLoss(Loss):
-    """L = -mean [T ln s(Y) + (1 - T) ln s(-Y)], s the sigmoid (theory Q1). Every output a logit, T (N, K) in [0, 1]."""
+    """L = -mean [T ln s(Y) + (1 - T) ln s(-Y)], s the sigmoid, s(-Y) = 1 - s(Y) (theory Q1). Every output is a logit,
+    T (N, K) in [0, 1]."""
 
     keeps = ("error",)
     takes = "probabilities"
@@ -119,9 +120,9 @@ class CrossEntropyLoss(Loss):
 
 
 class KLDivLoss(Loss):
-    """L = sum T (ln T - Y) / n. n = N K for reduction="mean" (torch's default); n = N for "batchmean", which is the
-    divergence, averaged over the batch. The outputs are log-probabilities of K >= 2 classes, T (N, K) rows of
-    probabilities."""
+    """L = sum T (ln T - Y) / n, where 0 ln 0 = 0. n = N K for reduction="mean" (torch's default); n = N for
+    "batchmean", which is the divergence, averaged over the batch. The outputs are log-probabilities of K >= 2 classes,
+    T (N, K) rows of probabilities."""
 
     keeps = ("T",)
     takes = "distributions"
@@ -159,7 +160,7 @@ class CosineEmbeddingLoss(Loss):
 
     def backward(self) -> Tensor:
         """w = dL/dcos is -1 / (N K) where T = +1, 1 / (N K) where T = -1 and cos > 0, else 0. As dcos_j / dY_k =
-        ([j = k] - cos_j cos_k) / |Y|, dL/dY = (w - (w . cos) cos) / |Y|."""
+        ([j = k] - cos_j cos_k) / |Y|, dL/dY_k = sum_j w_j dcos_j / dY_k = (w_k - (w . cos) cos_k) / |Y|."""
         slope = torch.where(self.T > 0, -1.0, (self.cos > 0).to(self.cos.dtype))
         w = slope / self.T.numel()
         w_dot_cos = (w * self.cos).sum(1, keepdim=True)

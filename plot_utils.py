@@ -25,6 +25,14 @@ import checks
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"  # told apart by colour-blind readers, too
 
 
+def shifted(seed: int) -> int:
+    """seed + $SEED_SHIFT: with that environment variable set to 1, 2, ... a notebook runs on other random numbers."""
+    shift = os.environ.get("SEED_SHIFT") or "0"
+    if not shift.isdecimal():
+        raise ValueError(f"the environment variable SEED_SHIFT is {shift!r}; expected a whole number from 0 on")
+    return seed + int(shift)
+
+
 def use_style() -> None:
     """The look of the notebooks' plots."""
     matplotlib.rcParams.update({"figure.dpi": 80, "axes.grid": True, "grid.alpha": 0.3})

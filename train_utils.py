@@ -96,7 +96,8 @@ def train_one_epoch(
         for X, targets in checks.batches(dataloader, device, "training loader"):
             outputs = model(X)
             loss = criterion(outputs, targets)
-            average.add(loss, criterion.count(targets), checks.answers(correct(outputs, targets), len(X)))
+            right = checks.answers(correct(outputs, targets), len(X))  # only for the accuracy
+            average.add(loss, criterion.count(targets), right)
             optimizer.zero_grad()  # forgets the last batch's gradients, as every backward adds
             delta = criterion.backward()
             for layer in reversed(layers):

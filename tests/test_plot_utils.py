@@ -17,7 +17,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
 
 import plot_utils
-from plot_utils import create_decision_boundary_gif, plot_decision_boundary, show_gif, show_source, use_style
+from plot_utils import create_decision_boundary_gif, plot_decision_boundary, shifted, show_gif, show_source, use_style
 
 
 def iris():
@@ -334,3 +334,15 @@ def test_the_style_is_set_without_pyplot(no_pyplot):
         matplotlib.rcdefaults()
         use_style()
         assert matplotlib.rcParams["axes.grid"] and matplotlib.rcParams["figure.dpi"] == 80
+
+
+def test_seed_shift(monkeypatch):
+    monkeypatch.delenv("SEED_SHIFT", raising=False)
+    assert shifted(42) == 42
+    for shift, seed in ("", 42), ("0", 42), ("7", 49):
+        monkeypatch.setenv("SEED_SHIFT", shift)
+        assert shifted(42) == seed
+    for wrong in "-1", "1.5", "one":
+        monkeypatch.setenv("SEED_SHIFT", wrong)
+        with pytest.raises(ValueError, match=r"SEED_SHIFT is '.+'; expected a whole number from 0 on"):
+            shifted(42)
