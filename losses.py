@@ -26,6 +26,7 @@ class Loss(checks.Checked, nn.Module):
     """
 
     takes = "numbers"
+    reduction = "mean"
     correct = staticmethod(largest)
     check_input = checks.loss_input
 

@@ -192,6 +192,7 @@ def test_options_that_are_not_honoured_are_refused(loss, option):
         loss(**option)
     getattr(nn, loss.__name__)(**option)  # torch has it
     assert loss(**{name: getattr(getattr(nn, loss.__name__)(), name)}).name == loss.__name__  # its default is fine
+    assert loss().reduction == "mean"
 
 
 def test_outputs_and_targets_given_to_the_class():
