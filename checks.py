@@ -207,7 +207,7 @@ ROWS = {
     "distributions": (
         2,
         lambda T: T.min() >= 0 and bool(((T.sum(1) - 1).abs() <= 8 * T.shape[1] * torch.finfo(T.dtype).eps).all()),
-        "rows of probabilities, which sum to 1 (several labels a row: BCEWithLogitsLoss)",
+        "rows of probabilities, which sum to 1 up to rounding (several labels a row: BCEWithLogitsLoss)",
     ),
     "signs": (
         2,
@@ -274,7 +274,9 @@ def loss_input(loss: Any, outputs: Tensor, targets: Tensor) -> None:
             f"{name}: the outputs are {outputs.dtype}, the targets {targets.dtype}; use targets.to(outputs.dtype)"
         )
     elif not good(targets):
-        found = f"{float(targets.min()):g} to {float(targets.max()):g}, a row sums to {float(targets.sum(1)[0]):g}"
+        sums = targets.sum(1)
+        farthest = float(sums[(sums - 1).abs().argmax()])
+        found = f"{float(targets.min()):g} to {float(targets.max()):g}, and a row that sums to {farthest:.12g}"
         raise ValueError(f"{name} needs {needed}; found {found}")
 
 

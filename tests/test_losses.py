@@ -247,7 +247,7 @@ def test_other_shapes_and_kinds_of_targets_are_refused(name):
         (
             CrossEntropyLoss,
             [[1.0, 1.0]],
-            "rows of probabilities, which sum to 1 .several labels a row: BCEWithLogitsLoss",
+            "rows of probabilities, which sum to 1 up to rounding .several labels a row: BCEWithLogitsLoss",
         ),
         (CrossEntropyLoss, [[-0.5, 1.5]], "rows of probabilities"),
         (KLDivLoss, [[0.0, 0.0]], "rows of probabilities"),
@@ -481,3 +481,11 @@ def test_every_loss_of_the_module_is_tested_here():
     ours = {thing for thing in vars(losses).values() if isinstance(thing, type) and issubclass(thing, losses.Loss)}
     tested = {getattr(row[0], "func", row[0]) for row in LOSSES.values()}
     assert ours == tested | {losses.Loss}
+
+
+@pytest.mark.parametrize("loss", [CrossEntropyLoss, KLDivLoss])
+def test_rows_that_sum_to_one_only_in_float32(loss):
+    """Their gradient would be off by 1e-9, and the message says by how much the sum is."""
+    rows_of_float32 = torch.tensor([[0.9, 0.1]] * 3).double()
+    with pytest.raises(ValueError, match=r"a row that sums to 0\.999999977648"):
+        loss()(rows(3, 2), rows_of_float32)
