@@ -25,6 +25,10 @@ def html_outputs(path: Path) -> list[str]:
     return [output.get("data", {}).get("text/html", "") for cell in cells for output in cell.get("outputs", [])]
 
 
+def first_cell(path: Path) -> str:
+    return next(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+
+
 def results(path: Path) -> list[list[str]]:
     """The rows of a notebook's table of results: experiment, report, ours, verdict."""
     (table,) = (text for text in html_outputs(path) if "verdict" in text)
@@ -69,7 +73,7 @@ def test_links_lead_to_files():
 
 def test_the_address_is_the_same_everywhere():
     assert address.others() == [], "python tests/address.py ADDRESS writes one address everywhere"
-    first_cells = {nbformat.read(path, as_version=4).cells[1].source for path in NOTEBOOKS}
+    first_cells = {first_cell(path) for path in NOTEBOOKS}
     assert len(first_cells) == 1 and f'"https://github.com/{address.owner_and_name()}"' in first_cells.pop()
 
 
@@ -114,8 +118,7 @@ def run(command: list[str], folder: Path, home: Path) -> subprocess.CompletedPro
 
 def run_first_cell(path: Path, folder: Path, home: Path, setup: str = "") -> subprocess.CompletedProcess:
     """Execute a notebook's first cell in a folder, then print the folder of modules that it found."""
-    cell = next(cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
-    return run([sys.executable, "-c", f"{setup}\n{cell.source}\nprint(sys.path[0])"], folder, home)
+    return run([sys.executable, "-c", f"{setup}\n{first_cell(path)}\nprint(sys.path[0])"], folder, home)
 
 
 @pytest.fixture(scope="module")
