@@ -1,0 +1,190 @@
+"""What theory/*.tex prints, and comparing it with the truth: used by test_theory.py and test_errata.py."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from evaluator import RELATIONS, SEPARATORS, SPACES, TOKEN, Values, boxes, column, each, evaluate, statements
+from torch.autograd.functional import jacobian
+
+THEORY = Path(__file__).parents[1] / "theory"
+
+SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted(THEORY.glob("*.tex"))}
+BOXES = {label: text for label, (text,) in boxes(THEORY, "answer").items()}
+EXAMPLES = {label: text for label, (text,) in boxes(THEORY, "example").items()}
+
+
+def registry(checks):
+    """A decorator that enters a check under its label."""
+
+    def for_label(label):
+        def register(check):
+            assert label not in checks, label
+            checks[label] = check
+            return check
+
+        return register
+
+    return for_label
+
+
+def randn(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def grad(f, x):
+    return jacobian(f, x)
+
+
+def given(names, sizes=(), draws=None):
+    """The evaluator's Values from tensors and numbers."""
+    names = {
+        name: value.detach().numpy() if isinstance(value, torch.Tensor) else value for name, value in names.items()
+    }
+    return Values(names, dict(sizes), draws)
+
+
+# ------------------------------------------------------------------------------------- is what is printed true?
+
+
+def printed(label, names, sizes=(), draws=None, *, words=(), slack=1e-10, tight=False, holds=True):
+    """Every statement of the box holds for these values: = up to slack (relative), <= and the like; tight: as equality.
+
+    A side may be given a value as a whole; what w is after "w <- ..." is called "new w". words are statements that are
+    no formulas; they must be printed exactly so. holds=False: every statement is wrong for these values.
+    """
+    values, words = given(names, sizes, draws), [word.replace(" ", "") for word in words]
+    for statement in statements(BOXES[label]):
+        text = "".join(statement).replace(" ", "")
+        if text in words:
+            words.remove(text)
+        elif text not in ('"and"', '"hence"', '"sothat"'):
+            assert len(statement) > 1, f"no relation, and not among the words: {statement}"
+            assert is_true(statement, values, slack, tight) == holds, (statement, names)
+    assert not words, f"not printed: {words}"
+    assert all(value.called for value in names.values() if isinstance(value, Remainder)), "the remainder is missing"
+
+
+def pinned(label, text):
+    """The box is printed with these words, which the code of the check stands for."""
+    assert BOXES[label].strip() == text, "the box has changed: change its check with it"
+
+
+def formulas(text):
+    """What stands in $...$ or \\[...\\]."""
+    return [inline or displayed for inline, displayed in re.findall(r"\$(.*?)\$|\\\[(.*?)\\\]", text, re.S)]
+
+
+def worked(label, names, sizes=(), draws=None):
+    """Every equation of the example holds for these values."""
+    values = given({r"\sigma": lambda z: 1 / (1 + np.exp(-z)), "e": np.e} | names, sizes, draws)
+    equations = [s for formula in formulas(EXAMPLES[label]) for s in statements(formula) if len(s) > 1]
+    assert len(equations) > 5
+    for equation in equations:
+        assert is_true(equation, values, 1e-12), equation
+
+
+def is_true(statement, values, slack=1e-10, tight=False):
+    """A statement [side, relation, side ...] holds, for all values of its free indices."""
+    sides, relations = statement[::2], statement[1::2]
+    for bound in each(values, *sides):
+        for left, relation, right in zip(sides, relations, sides[1:], strict=False):
+            left = side("new " + left if relation == r"\leftarrow" else left, bound)
+            if not compare(left, relation, side(right, bound), slack, tight):
+                return False
+    return True
+
+
+def side(text, values):
+    whole = values.names.get(text if text.startswith("new ") else text.replace(" ", ""))
+    return column(evaluate(text, values) if whole is None or callable(whole) else whole)
+
+
+def compare(left, relation, right, slack, tight):
+    assert left.shape == right.shape or not right.any(), (left.shape, right.shape)
+    scale = slack * max(1.0, np.abs(right).max())
+    if relation in ("=", r"\leftarrow", r"\to", r"\approx") or (tight and relation in (r"\le", r"\ge", "<")):
+        return np.abs(left - right).max() <= scale
+    if relation in (r"\le", "<"):
+        return (left <= right + scale).all()
+    if relation in (r"\ge", ">"):
+        return (left >= right - scale).all()
+    if relation == r"\ne":
+        return np.abs(left - right).max() > 1e-3
+    assert relation == r"\succeq", relation
+    return np.linalg.eigvalsh(left).min() >= -scale
+
+
+class Remainder:
+    """O(...): its argument must be this number; what it stands for is within the slack."""
+
+    def __init__(self, argument):
+        self.argument, self.called = argument, False
+
+    def __call__(self, argument):
+        self.called = True
+        assert argument == pytest.approx(self.argument, rel=1e-9, abs=0)
+        return 0.0
+
+
+# --------------------------------------------------------------------------- would a slip of the hand be noticed?
+
+SLIPS = {
+    "+": ["-"],
+    "-": ["+"],
+    r"\le": [r"\ge"],
+    r"\ge": [r"\le"],
+    "<": [">"],
+    ">": ["<"],
+    "=": [r"\ne"],
+    r"\ne": ["="],
+    r"\yh": ["y"],
+    r"\max": [r"\min"],
+    r"\sinh": [r"\cosh"],
+    "i": ["j"],
+    "j": ["i"],
+    "k": ["i"],
+    "x": ["w"],
+    "X": [r"X\T"],
+}
+SAME = [  # what changes the print and not the meaning
+    r"[2-] +O ?\(",
+    r"\| - e",
+    r"\( - \\sum .*\^2",
+    r"\\varphi' ?\(? 2",
+    r"2 \(.*= 0",
+    r"\\hat x *- *\\xi|\( +- \\xi *\)",
+    r"(^|,\\quad) +[2-] [^,]* = 0",
+]
+
+
+def slips(text):
+    """The text with a sign, relation, index, symbol or digit changed, a factor 2 or a minus put in, or a token lost."""
+    for token in TOKEN.finditer(text):
+        if token[0] in SPACES | SEPARATORS or token[0] in ",.;:{}":
+            continue
+        changed = [str((int(token[0]) + 1) % 10)] if token[0].isdigit() else SLIPS.get(token[0], [])
+        if token[0] not in RELATIONS and re.fullmatch(r"[A-Za-z(\[]|\\[a-z].*", token[0]):
+            changed = [*changed, f"2 {token[0]}", f"- {token[0]}"]
+        for new in changed if token[0] in RELATIONS else [*changed, ""]:
+            slip = f"{text[: token.start()]} {new} {text[token.end() :]}"
+            if not any(re.search(same, slip) for same in SAME):
+                yield slip
+
+
+def misprints(text):
+    """The text with one number or sign changed, but subscripts and exponents."""
+    for token in re.finditer(r"(?<![_^{\d.])\d+(?!\d)|[+-]", text):
+        new = {"+": "-", "-": "+"}.get(token[0]) or str(int(token[0]) + 1)
+        yield f"{text[: token.start()]}{new}{text[token.end() :]}"
+
+
+def noticed(slip, texts, label, check, monkeypatch):
+    """The check fails on the slip."""
+    monkeypatch.setitem(texts, label, slip)
+    torch.manual_seed(0)
+    with pytest.raises((AssertionError, ValueError, RuntimeError, pytest.fail.Exception)):
+        check()
+        print(slip)
