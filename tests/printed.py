@@ -155,7 +155,7 @@ SAME = [  # what changes the print and not the meaning
     r"\( - \\sum .*\^2",
     r"\\varphi' ?\(? 2",
     r"2 \(.*= 0",
-    r"\\hat x *- *\\xi|\( +- \\xi *\)",
+    r"\\bar x *- *\\zeta|\( +- \\zeta *\)",
     r"(^|,\\quad) +[2-] [^,]* = 0",
 ]
 

@@ -201,7 +201,7 @@ def _():
 
 @quoted(
     "mlp-lost-factors",
-    r"$\dd{L}{W_1} = (\yh\,W_2\cdot[\dots])\,x\T$, with an unreadable bracket.",
+    r"$\dd{L}{W_1} = (\yh\,W_2\cdot[\dots]\T x\T)$, with an unreadable bracket.",
     r"$\dd{L}{W_1} = \delta_1x\T$",
 )
 def _():
@@ -221,7 +221,7 @@ def _():
 
 @quoted(
     "schwarz-unstated",
-    r"$J_{\nabla y} = H$, asserted for any $y$.",
+    r"$J_{\nabla F} = H$, asserted for any function.",
     r"Needs a condition, \cref{ans:jacobian-of-gradient}",
 )
 def _():
@@ -258,9 +258,9 @@ def _():
     return size("dropout-no-mean", {"w": WK, "x": XK, "y_d": YD, "s": S}, {"i": 3}, draws)
 
 
-@quoted("l2-penalty", r"$R = \lambda\sum_jw_j$")
+@quoted("l2-penalty", r"$\Omega = \lambda\sum_jw_j$")
 def _():
-    return size("l2-penalty", {"R": 0.1 * (WK @ WK), r"\lambda": 0.1, "w": WK}, {"j": 3})
+    return size("l2-penalty", {r"\Omega": 0.1 * (WK @ WK), r"\lambda": 0.1, "w": WK}, {"j": 3})
 
 
 # ----------------------------------------------------------------------------------------------------- question 6
@@ -330,8 +330,7 @@ def _():
 
 @quoted("ce-strict", r"$v\T Hv > 0$.", r"$v\T Hv \ge 0$, with equality on $\operatorname{span}(\one)$")
 def _():
-    one = torch.ones(4, dtype=torch.float64)
-    return abs(one @ HESSIAN @ one).item()
+    return 4 - torch.linalg.matrix_rank(HESSIAN).item()
 
 
 @quoted("ce-dropped-diagonal", r"$v\T Hv = \sum_i\sum_{j\ne i}v_iv_jH_{ij}$")

@@ -212,7 +212,7 @@ def _():
 def _():
     pinned(
         "logistic-separable",
-        r"E(\rho w, \rho b) \to 0 = \inf E \quad (\rho\to\infty),\qquad\text{but}\quad E > 0\ \text{everywhere}.",
+        r"E(\rho w, \rho b) \to 0 = \inf E \quad (\rho\to\infty),\qquad\text{but}\quad E > 0\ \text{everywhere}",
     )
     p = Logistic(20, 2)
     p.y = (p.X @ p.w + p.b > 0).double()
@@ -227,20 +227,16 @@ def _():
 @works("logistic")
 def _():
     p = Logistic(2, 1)
-    p.X, p.y, w, b = (
-        torch.tensor([[1.0], [-1.0]]).double(),
-        torch.ones(2).double(),
-        torch.tensor([3.0]).double().log(),
-        0.0,
-    )
+    p.X1 = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]).double()
+    p.X, p.y, w, b = p.X1[:, :1], torch.ones(2).double(), torch.tensor([3.0]).double().log(), 0.0
     theta = torch.tensor([w, b]).double()
     gradient, H = grad(p.E_theta, theta), hessian(p.E_theta, theta)
     yh = torch.sigmoid(p.X @ w)
     names = {"X": p.X, "y": p.y, "w": w, "b": b, "z": p.X @ w, r"\yh": yh, "E": p.E(w, b), r"\eta": 1}
     names |= {r"\nabla_wE": gradient[0], r"\dd{E}{b}": gradient[1]}
     names |= {"new w": w - gradient[0], "new b": b - gradient[1]}
+    names |= {r"\tilde X": p.X1, "H": H}
     worked("logistic", names, {"n": 2})
-    close(H, 3 / 8 * torch.eye(2).double())
 
 
 # --------------------------------------------------------------------------------------- Q2: batch normalisation
@@ -282,9 +278,9 @@ def _():
 def _():
     for _ in range(20):
         y, w, x_hat, xi, p = *randn(4).tolist(), 0.3  # xi or xi' with probabilities p and 1 - p, mean 0
-        draws = [(p, {r"\xi": xi}), (1 - p, {r"\xi": -p / (1 - p) * xi})]
+        draws = [(p, {r"\zeta": xi}), (1 - p, {r"\zeta": -p / (1 - p) * xi})]
         variance = p * xi**2 + (1 - p) * (p / (1 - p) * xi) ** 2
-        names = {"y": y, "w": w, r"\hat x": x_hat, r"\xi": 1, r"\Var": lambda c, variance=variance: c**2 * variance}
+        names = {"y_d": y, "w": w, r"\bar x": x_hat, r"\zeta": 1, r"\Var": lambda c, variance=variance: c**2 * variance}
         printed("bn-noise-penalty", names, draws=draws)
 
 
@@ -334,7 +330,7 @@ def _():
     g = g - g.mean() + mean  # a batch whose mean is E[g], as in the limit
     names = {r"\gamma": gamma, r"\delta": g, r"\dd{L}{x}": layer.backward(g[:, None])[:, 0]}
     n = 100
-    printed("bn-large-batch", names, {"i": n}, draws=[(1.0, {r"\delta": mean})])
+    printed("bn-large-batch", names, {"i": n}, [(1.0, {r"\delta": mean})], words=[r"(N\to\infty)"])
     assert size(layer.backward(g[:, None])[:, 0], gamma * g) > gamma * mean / 2, "not gamma g, unless E[g] = 0"
 
 
@@ -388,7 +384,7 @@ def _():
     delta = torch.tensor([1.0, 0.0]).double()
     truth = jacobian(lambda *p: delta @ mean_only(*p), (x, gamma, beta))
     names = {"x": x, r"\gamma": gamma, r"\beta": beta, r"\delta": delta, r"\mu": x.mean(), r"\hat x": x - x.mean()}
-    names |= {"y": mean_only(x, gamma, beta), r"\hat\tau": x.std(correction=0)}
+    names |= {"y": mean_only(x, gamma, beta), r"\hat\tau": x.std(correction=0), r"\epsilon": 0.0}
     names |= {rf"\dd{{L}}{{{name}}}": value for name, value in zip(("x", r"\gamma", r"\beta"), truth, strict=True)}
     worked("batch-norm", names, {"i": 2})
     assert grad(lambda x: delta @ ((x - x.mean()) / x.std(correction=0)), x).abs().max() < 1e-15
@@ -521,7 +517,7 @@ def _():
         }
         draws = [(0.1, {r"\dd{L}{h}": at[0]}), (0.9, {r"\dd{L}{h}": at[1 / 0.9]})]
         names = {"w": w, "h": h, r"\sigma": lambda z: 1 / (1 + np.exp(-z)), r"\dd{L}{h}|_{m=1}": at[1]}
-        printed("mlp-mask-mean", names, draws=draws)
+        printed("mlp-mask-mean", names, draws=draws, words=[r"(wh\ne0)"])
         quotient = 0.9 * at[1 / 0.9] / at[1]
         assert h * w not in (1, -1) or quotient == pytest.approx({1: 0.92, -1: 1.03}[h * w], abs=0.005)  # as printed
     p = TwoLayers(D=2, H=3, K=2, p=0.1)  # nor is one number right for all weights of a network with three units
@@ -551,7 +547,19 @@ def _():
     def loss(z2):
         return -(p.y * torch.log_softmax(z2, 0)).sum()
 
-    names = {"x": p.x, "y": p.y, "m": p.m, "a": 0.1, "W_1": p.W1, "W_2": p.W2, "z_1": z1, "h": h, "d": d, "z_2": z2}
+    names = {
+        "x": p.x,
+        "y": p.y,
+        "m": p.m,
+        "a": 0.1,
+        "p": 0.1,
+        "W_1": p.W1,
+        "W_2": p.W2,
+        "z_1": z1,
+        "h": h,
+        "d": d,
+        "z_2": z2,
+    }
     names |= {r"\yh": torch.softmax(z2, 0), "L": loss(z2), r"\delta_2": grad(loss, z2), r"\dd{L}{W_1}": p.grad_W1()}
     names |= {r"\dd{L}{d}": grad(lambda d: loss(p.W2 @ d), d), r"\dd{L}{h}": grad(lambda h: loss(p.W2 @ (p.m * h)), h)}
     worked("two-layers", names | {r"\delta_1": grad(lambda b1: p.loss(b1=b1), p.b1)})
@@ -573,7 +581,7 @@ def second_differences(f, x, h=1e-4):
 
 @proves("jacobian-of-gradient")
 def _():
-    pinned("jacobian-of-gradient", r"J_{\nabla y} = H = H\T\qquad(F\in C^2;\ 3\times3).")
+    pinned("jacobian-of-gradient", r"J_{\nabla F} = H = H\T\qquad(F\in C^2;\ 3\times3)")
     for _ in range(20):
         x = randn(3)
         J = jacobian(lambda x: jacobian(smooth, x, create_graph=True), x)
@@ -598,13 +606,13 @@ def peano_mixed():
 
 @proves("peano")
 def _():
-    pinned("peano", r"\partial_2\partial_1F(0,0) = -1 \ne +1 = \partial_1\partial_2F(0,0).")
+    pinned("peano", r"\partial_2\partial_1F(0,0) = -1 \ne +1 = \partial_1\partial_2F(0,0)")
     assert peano_mixed() == (-1, 1)
 
 
 @proves("hessian-vector")
 def _():
-    pinned("hessian-vector", r"Hv = \frac{d}{d\rho}\,\nabla F(x+\rho v)\Big|_{\rho=0}.")
+    pinned("hessian-vector", r"Hv = \frac{d}{d\rho}\,\nabla F(x+\rho v)\Big|_{\rho=0}")
     for _ in range(20):
         x, v = randn(3), randn(3)
         _, along = torch.autograd.functional.jvp(lambda x: jacobian(smooth, x, create_graph=True), x, v)
@@ -621,8 +629,8 @@ def _():
     names = {
         "x": x,
         "F": F(x),
-        r"\nablay": grad(F, x),
-        r"J_{\nablay}": J,
+        r"\nablaF": grad(F, x),
+        r"J_{\nablaF}": J,
         "v": v,
         "H": second_differences(F, x).round(decimals=3),
     }
@@ -725,7 +733,7 @@ def _():
         names = {"z": z, "y": y, r"\yh": yh, "s": s, "w": w, "x": x, "O": Remainder(s**4)}
         names[r"\E[\softplus(\tildez)-y\tildez]"] = exact
         bound = 3 * s**4 * spread2.item() ** 2 / 24 / 8 + 1e-14  # the fourth derivative is at most 1/8
-        printed("dropout-logistic", names, {"k": 3}, slack=bound)
+        printed("dropout-logistic", names, {"k": 3}, words=['"for Gaussian noise"'], slack=bound)
 
 
 @works("dropout")
@@ -966,7 +974,7 @@ def _():
 def _():
     pinned(
         "ce-null-space",
-        r"v\T Hv = 0 \iff v = \alpha\one;\qquad \ker H = \operatorname{span}(\one),\quad \operatorname{rank}H = K-1 .",
+        r"v\T Hv = 0 \iff v = \rho\one;\qquad \ker H = \operatorname{span}(\one),\quad \operatorname{rank}H = K-1",
     )
     for z, _ in logits_and_targets():
         yh = torch.softmax(z, 0)
@@ -992,7 +1000,7 @@ def _():
 def _():
     pinned(
         "ce-infimum",
-        r"\inf_zL = 0\ \text{ is not attained}:\quad L > 0,\ \text{ and } L(\rho y)\to0\ \text{ as } \rho\to\infty .",
+        r"\inf_zL = 0\ \text{ is not attained}:\quad L > 0,\ \text{ and } L(\rho y)\to0\ \text{ as } \rho\to\infty",
     )
     for K in range(2, 10):
         y = torch.eye(K, dtype=torch.float64)[0]

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-TOKEN = re.compile(r"\"[^\"]*\"|\\(?:hat|tilde) *(?:\\[A-Za-z]+|[A-Za-z])|\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|[A-Za-z]|\S")
+TOKEN = re.compile(
+    r"\"[^\"]*\"|\\(?:hat|tilde|bar) *(?:\\[A-Za-z]+|[A-Za-z])|\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|[A-Za-z]|\S"
+)
 SPACES = {r"\,", r"\!", r"\;", r"\big", r"\Big", r"\bigg", r"\Bigg", r"\left", r"\right", r"\displaystyle"}
 SEPARATORS = {r"\quad", r"\qquad", r"\ "}
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\to", r"\approx", r"\leftarrow", r"\succeq", r"\iff"}
