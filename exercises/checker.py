@@ -1,0 +1,240 @@
+"""check(answer): is an answer of the homework right, and if not, what kind of mistake was made?
+
+The answer is judged by what it does, not by how it is written, and without a solution to compare with: gradients by
+autograd on the definition, optimizers by their updates, loops by what they do in which order. ``diagnose`` gives the
+same as (kind, text), where kind is "right", "not written", or the name of the mistake.
+"""
+
+import contextlib
+import ctypes
+import inspect
+import linecache
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from diagnoses import DIAGNOSES
+from torch import Tensor
+
+TASKS: dict[str, Callable] = {}  # name of the answer -> what checks it
+RESULTS: dict[str, str] = {}  # name of the answer -> the kind found last
+
+
+class Found(Exception):
+    """A mistake was found: its kind, and what diagnoses.py says of it."""
+
+    def __init__(self, kind: str, *details: Any) -> None:
+        super().__init__(kind)
+        self.kind, self.text = kind, DIAGNOSES[kind.partition("|")[0]].format(*details)
+        self.kind = kind.partition("|")[2] or kind
+
+
+def need(condition: Any, kind: str, *details: Any) -> None:
+    if not condition:
+        raise Found(kind, *details)
+
+
+# ------------------------------------------------------------------------------------------------- what is called
+
+
+def check(answer: Any, name: str | None = None, limit: float = 60.0) -> bool:
+    """Print what diagnose finds, and return whether the answer is right. name: of the task, if not the answer's own."""
+    name = name or getattr(answer, "__name__", "")
+    kind, text = diagnose(answer, name, limit)
+    RESULTS[name] = kind
+    mark = {"right": "✓", "not written": "…"}.get(kind, "✗")
+    print(f"{mark} {name}: {text}")
+    return kind == "right"
+
+
+def ready(*names: str) -> bool:
+    """Are these answers checked and right? If not, print which one is missing."""
+    missing = [name for name in names if RESULTS.get(name) != "right"]
+    for name in missing:
+        state = {None: "has not been checked yet", "not written": "is not written yet"}.get(
+            RESULTS.get(name), "is not right yet"
+        )
+        print(f"… This needs {name}, which {state}. Go on there first.")
+    return not missing
+
+
+def diagnose(answer: Any, name: str, limit: float = 60.0) -> tuple[str, str]:
+    """(kind, text) of an answer. Never raises; an answer that does not end is interrupted after limit seconds."""
+    import check_code  # noqa: F401  (they register their tasks here)
+    import check_formulas  # noqa: F401
+
+    if name not in TASKS:
+        return "unknown", f"there is no task of that name; there are {', '.join(TASKS)}"
+    numpy_state, filters = np.random.get_state(), warnings.filters[:]
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), np.errstate(all="ignore"), time_limit(limit):
+            torch.manual_seed(0)
+            warnings.simplefilter("ignore")
+            return "right", TASKS[name](answer)
+    except Found as found:
+        return found.kind, found.text
+    except NotImplementedError:
+        return "not written", "not written yet"
+    except TimeLimit:
+        return "endless", f"it did not end within {limit:g} seconds: does a loop ever stop?"
+    except (Exception, SystemExit) as error:
+        return "error", in_your_line(error, answer)
+    finally:
+        np.random.set_state(numpy_state)
+        warnings.filters[:] = filters
+
+
+class TimeLimit(BaseException):
+    pass
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeLimit in this thread after so many seconds, also inside a Python loop that never ends."""
+    thread, lock, over = threading.get_ident(), threading.Lock(), False
+
+    def interrupt():
+        with lock:
+            if not over:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeLimit))
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            over = True
+        timer.cancel()
+
+
+def in_your_line(error: Exception, answer: Any) -> str:
+    """The error, at the last line of the student's own code."""
+    own = {code.co_filename for code in codes(answer)}
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
+    said = f"{type(error).__name__}: {error}"
+    if not frames:
+        return said
+    line = linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
+    return f"an error in your line\n      {line}\n  {said}"
+
+
+def codes(answer: Any) -> list:
+    """The code objects of a function, or of a class's own methods."""
+    functions = vars(answer).values() if inspect.isclass(answer) else [answer]
+    return [inspect.unwrap(f).__code__ for f in functions if hasattr(inspect.unwrap(f), "__code__")]
+
+
+def task(name: str) -> Callable:
+    def register(function: Callable) -> Callable:
+        TASKS[name] = function
+        return function
+
+    return register
+
+
+# ------------------------------------------------------------------------------------------- comparing two numbers
+
+
+@dataclass
+class Case:
+    """One comparison: what is compared, the student's value and the truth, on which input.
+
+    wrong: by kind, the value that this mistake would give. scales: by name, factors that are often
+    lost. tags: what is special about this input, such as "a batch of one".
+    """
+
+    what: str
+    ours: Any
+    truth: Any
+    inputs: dict[str, Any]
+    wrong: dict[str, Any] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)
+    tags: set[str] = field(default_factory=set)
+
+
+def array(x: Any) -> np.ndarray:
+    if isinstance(x, Tensor):
+        x = x.detach().cpu()
+    return np.asarray(x, dtype=float)
+
+
+def same(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
+    a, b = array(a), array(b)
+    if a.shape != b.shape or not np.isfinite(a).all():
+        return a.shape == b.shape and np.array_equal(a, b)
+    return bool(np.abs(a - b).max(initial=0) <= tolerance * max(1.0, np.abs(b).max(initial=0)))
+
+
+def judge(cases: list[Case]) -> None:
+    """Raise Found for the first thing, in the order of the cases, that is not right in all of them."""
+    for what in dict.fromkeys(case.what for case in cases):
+        _judge(what, [case for case in cases if case.what == what])
+
+
+def _judge(what: str, cases: list[Case]) -> None:
+    bad = [case for case in cases if not same(case.ours, case.truth)]
+    if not bad:
+        return
+    for kind in dict.fromkeys(kind for case in bad for kind in case.wrong):
+        need(not all(kind in case.wrong and same(case.ours, case.wrong[kind]) for case in bad), kind)
+    _shape(what, bad)
+    good = [case for case in cases if same(case.ours, case.truth)]
+    for tag in sorted(set.intersection(*(case.tags for case in bad))):
+        if good and not any(tag in case.tags for case in good):
+            raise Found(f"only sometimes|only {tag}", what, tag)
+    _factor(what, bad)
+    case = min(bad, key=lambda case: sum(np.size(array(x)) for x in case.inputs.values()))
+    ours, truth = array(case.ours), array(case.truth)
+    error = np.abs(ours - truth).max() / max(np.abs(truth).max(), 1e-300)
+    inputs = "\n".join(f"      {name} = {short(x)}" for name, x in case.inputs.items())
+    raise Found("wrong", what, error, inputs, short(ours), short(truth))
+
+
+def short(x: Any) -> str:
+    return np.array2string(array(x), precision=4, suppress_small=True, separator=", ", threshold=12).replace("\n", "")
+
+
+def _shape(what: str, bad: list[Case]) -> None:
+    pairs = [(array(case.ours), array(case.truth)) for case in bad]
+    if all(a.shape == b.shape for a, b in pairs):
+        if all(a.ndim == 2 and same(a.T, b) for a, b in pairs):
+            raise Found("transposed", what)
+        return
+    if all(a.ndim == 2 and a.T.shape == b.shape and same(a.T, b) for a, b in pairs):
+        raise Found("transposed", what)
+    if all(a.ndim and same(a.sum(0).reshape(-1), b.reshape(-1)) for a, b in pairs):
+        raise Found("batch sum", what, *_shapes(pairs))
+    raise Found("shape", what, *_shapes(pairs))
+
+
+def _shapes(pairs: list) -> tuple:
+    a, b = next((a, b) for a, b in pairs if a.shape != b.shape)
+    return a.shape, b.shape
+
+
+def _factor(what: str, bad: list[Case]) -> None:
+    ratios = []
+    for case in bad:
+        ours, truth = array(case.ours).ravel(), array(case.truth).ravel()
+        if not truth @ truth or not np.isfinite(ours).all():
+            return
+        ratios.append(ours @ truth / (truth @ truth))
+        if not same(ours, ratios[-1] * truth) or abs(ratios[-1]) < 1e-9:
+            return
+    if np.allclose(ratios, -1):
+        raise Found("sign", what)
+    scales = {name for case in bad for name in case.scales}
+    for sign, also in (1, ""), (-1, ", and the sign is wrong"):
+        for name in sorted(scales):
+            factors = [case.scales.get(name, np.nan) for case in bad]
+            if np.allclose(ratios, [sign * f for f in factors]) and not np.allclose(factors, 1):
+                raise Found(f"named factor|factor {name}", what, name, also)
+    if np.allclose(ratios, ratios[0]):
+        raise Found("factor", what, ratios[0])

@@ -1,0 +1,104 @@
+"""The checker of the exercises: right answers are right, and each wrong variant gets its own diagnosis."""
+
+import linecache
+import math
+
+import numpy as np
+import pytest
+import torch
+from checker import RESULTS, TASKS, check, diagnose, ready
+from torch import nn
+from tqdm import tqdm
+from wrong_answers import RIGHT, RIGHT_FORMULAS, WRONG, WRONG_FORMULAS
+
+import layers
+import losses
+import optim
+import train_utils
+from layers import Layer, add_grad
+from losses import Loss
+from optim import Step
+
+
+def answer(name, code):
+    """The class or function that the code defines, as a notebook's cell would."""
+    filename = f"<cell {len(linecache.cache)}>"
+    linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
+    space = {"torch": torch, "nn": nn, "np": np, "math": math, "tqdm": tqdm, "Layer": Layer, "Loss": Loss, "Step": Step}
+    space |= {"add_grad": add_grad, "__name__": "__main__"}
+    exec(compile(code, filename, "exec"), space)
+    return space[name]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_students_right_answer_is_right(name):
+    kind, text = diagnose(answer(name, RIGHT[name]), name)
+    assert kind == "right", text
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_solution_is_right(name):
+    modules = [
+        m for m in (layers, losses, optim, train_utils) if getattr(vars(m).get(name), "__module__", "") == m.__name__
+    ]
+    kind, text = diagnose(vars(modules[0])[name], name)
+    assert kind == "right", text
+
+
+@pytest.mark.parametrize(("name", "kind", "old", "new"), WRONG)
+def test_a_wrong_variant_gets_its_own_diagnosis(name, kind, old, new):
+    assert RIGHT[name].count(old) >= 1, "the catalogue's text is not in the right answer"
+    found, text = diagnose(answer(name, RIGHT[name].replace(old, new)), name, limit=5)
+    assert found == kind, text
+    assert len(text) < 700
+
+
+@pytest.mark.parametrize(
+    ("label", "text"), [(label, text) for label, texts in RIGHT_FORMULAS.items() for text in texts]
+)
+def test_a_right_formula_is_right(label, text):
+    assert diagnose(text, label)[0] == "right", diagnose(text, label)[1]
+
+
+@pytest.mark.parametrize(("label", "kind", "text"), WRONG_FORMULAS)
+def test_a_wrong_formula_gets_its_own_diagnosis(label, kind, text):
+    assert diagnose(text, label)[0] == kind, diagnose(text, label)[1]
+
+
+def test_the_catalogue_is_large_and_knows_every_task():
+    assert len({(name, kind) for name, kind, *_ in WRONG + WRONG_FORMULAS}) > 150
+    assert set(RIGHT) | set(RIGHT_FORMULAS) == set(TASKS)
+    assert {name for name, *_ in WRONG + WRONG_FORMULAS} == set(TASKS)
+
+
+def test_what_is_printed(capsys):
+    RESULTS.clear()
+    assert not ready("SGD")
+    code = RIGHT["SGD"].replace("p -= self.learning_rate * p.grad", "raise NotImplementedError")
+    assert not check(answer("SGD", code)) and not ready("SGD")
+    assert not check(answer("SGD", RIGHT["SGD"].replace("p -= ", "p += "))) and not ready("SGD")
+    assert check(answer("SGD", RIGHT["SGD"])) and ready("SGD")
+    assert capsys.readouterr().out.splitlines() == [
+        "… This needs SGD, which has not been checked yet. Go on there first.",
+        "… SGD: not written yet",
+        "… This needs SGD, which is not written yet. Go on there first.",
+        "✗ SGD: the step goes along the gradient, uphill.",
+        "… This needs SGD, which is not right yet. Go on there first.",
+        "✓ SGD: right: step, a second step, zero_grad.",
+    ]
+
+
+def test_an_error_is_shown_at_the_students_line():
+    kind, text = diagnose(
+        answer("FCLayer", RIGHT["FCLayer"].replace("self.X.T @ delta", "self.x.T @ delta")), "FCLayer"
+    )
+    assert kind == "error" and "add_grad(self.W, self.x.T @ delta)" in text and "has no attribute 'x'" in text
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize(
+    "nonsense", [None, 7, "text", object, lambda *a, **k: None, lambda *a, **k: 1 / 0, type("A", (), {})]
+)
+def test_nonsense_is_neither_right_nor_a_crash(name, nonsense):
+    kind, text = diagnose(nonsense, name)
+    assert kind not in ("right", "not written") and text
