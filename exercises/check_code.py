@@ -4,14 +4,17 @@ import contextlib
 import inspect
 import io
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from checker import Case, Found, judge, need, same, task
+from PIL import Image
 from torch import Tensor, nn
 
 # ----------------------------------------------------------------------------------------------------------- layers
@@ -1237,3 +1240,150 @@ def _(cls: type) -> str:
         1e-4,
     )
     return "right: train and evaluate."
+
+
+# --------------------------------------------------------------------------------- which outputs a loss takes
+
+LOSSES = "L1Loss", "MSELoss", "BCEWithLogitsLoss", "NLLLoss", "CrossEntropyLoss", "KLDivLoss", "CosineEmbeddingLoss"
+
+
+@task("loss_setting")
+def _(setting: Callable) -> str:
+    """setting(loss) -> (number of outputs, activation or None, function from labels (N,) to targets)."""
+    labels, z = torch.tensor([0, 1, 1, 0, 1]), 3 * torch.randn(5, 2)
+    for loss in LOSSES:
+        outputs, activation, targets = parts(setting(loss), "number of outputs", "activation", "targets")
+        activation = activation() if isinstance(activation, type) else activation
+        need(outputs in (1, 2), "number of outputs", loss, outputs)
+        logits = z[:, :outputs]
+        Y = logits if activation is None else activation(logits)
+        T = targets(labels)
+        need(isinstance(T, Tensor), "targets", loss, type(T).__name__)
+        name = "no activation" if activation is None else type(activation).__name__
+        _setting(loss, outputs, logits, Y, T, labels, name)
+    return f"right, for {len(LOSSES)} losses."
+
+
+def _setting(loss: str, outputs: int, logits: Tensor, Y: Tensor, T: Tensor, labels: Tensor, name: str) -> None:
+    sums, positive = Y.exp().sum(1), (Y >= 0).all()
+    if loss in ("L1Loss", "MSELoss"):
+        need(positive and (Y <= 1).all() and not same(Y, torch.relu(logits)), "not a probability", loss, name)
+    if loss == "BCEWithLogitsLoss":
+        need(not same(Y, torch.sigmoid(logits)), "sigmoid twice")
+        need(same(Y, logits), "logits changed", loss, name)
+    if loss == "CrossEntropyLoss":
+        need(outputs == 2, "one output", loss)
+        need(not same(Y, torch.softmax(logits, 1)), "softmax twice")
+        need(same(Y, logits), "logits changed", loss, name)
+    if loss in ("NLLLoss", "KLDivLoss"):
+        need(outputs == 2, "one output", loss)
+        need(not same(Y, torch.softmax(logits, 1)), "logarithm missing", loss)
+        need(same(sums, torch.ones(5), 1e-4), "no log-probabilities", loss, name)
+    if loss == "CosineEmbeddingLoss":
+        need(set(T.unique().tolist()) == {-1, 1} and T.shape == Y.shape, "plus and minus one", tuple(T.shape))
+        need(same((T == 1).float(), one_hot(labels)), "targets of the wrong class", loss)
+        return
+    if loss == "NLLLoss" or (loss == "CrossEntropyLoss" and T.dim() == 1):
+        need(T.shape == labels.shape and not T.is_floating_point(), "indices wanted", loss, tuple(T.shape), T.dtype)
+        need(torch.equal(T, labels), "targets of the wrong class", loss)
+        return
+    need(T.is_floating_point(), "float targets", loss, T.dtype)
+    need(not (T.dim() == 1 and Y.dim() == 2), "targets without a column", loss, tuple(T.shape), tuple(Y.shape))
+    need(T.shape == Y.shape, "shape", f"the targets of {loss}", tuple(T.shape), tuple(Y.shape))
+    expected = labels.float()[:, None] if outputs == 1 else one_hot(labels)
+    need(same(T, expected), "targets of the wrong class", loss)
+
+
+def one_hot(labels: Tensor) -> Tensor:
+    return torch.eye(2)[labels]
+
+
+# -------------------------------------------------------------------------------------------------- pictures
+
+
+class HalfPlane:
+    """A fitted classifier: the second class where x0 > 0."""
+
+    classes_ = np.array([0, 1])
+
+    def predict(self, X: Any) -> np.ndarray:
+        return (np.asarray(X)[:, 0] > 0) * 1
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        p = 1 / (1 + np.exp(-4 * np.asarray(X)[:, 0]))
+        return np.column_stack([1 - p, p])
+
+    def score(self, X: Any, y: Any) -> float:
+        return float((self.predict(X) == y).mean())
+
+
+def plane() -> tuple[np.ndarray, np.ndarray]:
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    return X, (X[:, 0] > 0) * 1
+
+
+@task("plot_decision_boundary")
+def _(plot: Callable) -> str:
+    X, y = plane()
+    image = plot(HalfPlane(), X, y, 0.5)
+    need(image is not None, "nothing returned", "it")
+    need(isinstance(image, Image.Image), "no image", type(image).__name__)
+    pixels = np.asarray(image.convert("RGB"), dtype=float)
+    height, width = pixels.shape[:2]
+    need(min(height, width) >= 100, "small image", width, height)
+    need(pixels.std() > 1, "blank image")
+    left, right = (
+        pixels[height // 5 : -height // 5, a * width // 20 : b * width // 20].mean((0, 1))
+        for a, b in [(4, 7), (10, 13)]
+    )
+    need(np.abs(left - right).max() > 20, "no regions")
+    other = np.asarray(plot(HalfPlane(), X, y, 50.0).convert("RGB"), dtype=float)
+    need(other.shape != pixels.shape or not np.array_equal(other, pixels), "alpha not shown")
+    return "right: a picture of both regions."
+
+
+@task("create_decision_boundary_gif")
+def _(create: Callable) -> str:
+    X, y = plane()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        path = Path(folder) / "boundaries.gif"
+        create([0.01, 1.0, 1000.0], X, y, 4, filename=str(path))
+        need(path.is_file(), "no file", path.name)
+        with Image.open(path) as gif:
+            frames = getattr(gif, "n_frames", 1)
+            need(gif.format == "GIF", "no GIF", gif.format)
+        need(frames > 1, "one frame")
+        need(frames == 3, "number of frames", 3, frames)
+    return "right: a frame for each alpha."
+
+
+@task("prediction-nll")
+def _(answer: str) -> str:
+    """After a ReLU the NLL is minus an output that can grow without bound: train a little, and see."""
+    return prediction(answer, nn.NLLLoss(), lambda y: y)
+
+
+@task("prediction-kldiv")
+def _(answer: str) -> str:
+    return prediction(answer, nn.KLDivLoss(reduction="batchmean"), one_hot)
+
+
+def prediction(answer: Any, loss: nn.Module, targets: Callable) -> str:
+    need(answer in ("?", "falls without bound", "goes to 0", "stays above 0"), "prediction", answer)
+    if answer == "?":
+        raise NotImplementedError
+    X = torch.randn(40, 3)
+    y = (X[:, 0] > 0).long()
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2), nn.ReLU())
+    optimizer, values = torch.optim.Adam(model.parameters(), lr=0.02), []
+    with torch.enable_grad():
+        for _ in range(300):
+            value = loss(model(X), targets(y))
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            values.append(float(value))
+    measured = "falls without bound" if values[-1] < -1 and values[-1] < values[-50] - 0.1 else "stays above 0"
+    measured = "goes to 0" if abs(values[-1]) < 0.05 else measured
+    need(answer == measured, "prediction refuted", values[0], values[99], values[-1])
+    return f"measured: {values[0]:.2f}, after 300 steps {values[-1]:.2f}. Why? The loss contains no logarithm."

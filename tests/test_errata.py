@@ -359,6 +359,7 @@ def test_erratum(label):
     assert float(printed) == pytest.approx(CHECKS[label](), abs=half)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("label", [label for label, (_, correct) in QUOTED.items() if not correct])
 def test_a_slip_in_the_correction_is_noticed(label, monkeypatch):
     text = TEXTS[label]["correct"]

@@ -1061,12 +1061,14 @@ def test_example(label):
     WORKED[label]()
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("label", ANSWERS)
 def test_a_slip_in_the_print_is_noticed(label, monkeypatch):
     for slip in slips(BOXES[label]):
         noticed(slip, BOXES, label, ANSWERS[label], monkeypatch)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("label", WORKED)
 def test_a_slip_in_an_example_is_noticed(label, monkeypatch):
     text = EXAMPLES[label]

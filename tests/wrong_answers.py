@@ -268,16 +268,53 @@ class SimpleMLPTrainer:
 """,
 }
 
-FIRST_LINE = "        super().__init__()\n"
+RIGHT |= {
+    "loss_setting": """
+def loss_setting(loss):
+    column, rows = lambda y: y.float()[:, None], lambda y: nn.functional.one_hot(y, 2).float()
+    return {
+        "L1Loss": (1, nn.Sigmoid(), column),
+        "MSELoss": (1, nn.Sigmoid(), column),
+        "BCEWithLogitsLoss": (1, None, column),
+        "NLLLoss": (2, nn.LogSoftmax(dim=1), lambda y: y),
+        "CrossEntropyLoss": (2, None, lambda y: y),
+        "KLDivLoss": (2, nn.LogSoftmax(dim=1), rows),
+        "CosineEmbeddingLoss": (2, None, lambda y: 2 * rows(y) - 1),
+    }[loss]
+""",
+    "plot_decision_boundary": """
+def plot_decision_boundary(model, X, y, alpha, X_test=None, y_test=None):
+    a, b = np.meshgrid(np.linspace(-4, 4, 100), np.linspace(-4, 4, 100))
+    Z = model.predict_proba(np.column_stack([a.ravel(), b.ravel()]))[:, 1].reshape(a.shape)
+    fig = Figure(figsize=(5, 4), dpi=60)
+    ax = fig.subplots()
+    ax.imshow(Z, extent=(-4, 4, -4, 4), origin="lower")
+    ax.scatter(*X.T, c=y, edgecolors="k")
+    ax.set(title=f"alpha = {alpha}")
+    file = io.BytesIO()
+    fig.savefig(file)
+    return Image.open(file).convert("RGB")
+""",
+    "create_decision_boundary_gif": """
+def create_decision_boundary_gif(alphas, X_train, y_train, n_neurons, X_test=None, y_test=None, filename="a.gif"):
+    frames = []
+    for alpha in alphas:
+        model = MLPClassifier((n_neurons,), alpha=alpha, solver="lbfgs", random_state=0).fit(X_train, y_train)
+        fig = Figure(figsize=(2, 2), dpi=60)
+        ax = fig.subplots()
+        ax.scatter(*X_train.T, c=model.predict(X_train))
+        ax.set(title=f"{alpha}")
+        file = io.BytesIO()
+        fig.savefig(file)
+        frames.append(Image.open(file).convert("RGB"))
+    frames[0].save(filename, save_all=True, append_images=frames[1:])
+""",
+}
+
+# fmt: off
 WRONG = [
-    # ------------------------------------------------------------------------------------------------- layers
-    ("FCLayer", "super", FIRST_LINE, ""),
-    (
-        "FCLayer",
-        "no parameter",
-        "nn.Parameter(std * torch.randn(num_input, num_output))",
-        "std * torch.randn(num_input, num_output)",
-    ),
+    ("FCLayer", "super", "        super().__init__()\n", ""),
+    ("FCLayer", "no parameter", "nn.Parameter(std * torch.randn(num_input, num_output))", "std * torch.randn(num_input, num_output)"),
     ("FCLayer", "parameter shape", "torch.randn(num_input, num_output)", "torch.randn(num_output, num_input)"),
     ("FCLayer", "zeros", "std * torch.randn(num_input, num_output)", "torch.zeros(num_input, num_output)"),
     ("FCLayer", "initial scale", "std * torch.randn", "torch.randn"),
@@ -302,12 +339,7 @@ WRONG = [
     ("FCLayer", "error", "self.X.T @ delta)", "self.inputs.T @ delta)"),
     ("FCLayer", "no method", "def backward", "def backwards"),
     ("FCLayer", "factor", "dX = delta @ self.W.T", "dX = 1.5 * delta @ self.W.T"),
-    (
-        "FCLayer",
-        "only a batch of one",
-        "dX = delta @ self.W.T",
-        "dX = delta @ self.W.T * (0.5 if len(delta) == 1 else 1)",
-    ),
+    ("FCLayer", "only a batch of one", "dX = delta @ self.W.T", "dX = delta @ self.W.T * (0.5 if len(delta) == 1 else 1)"),
     ("SigmoidLayer", "exponent sign", "torch.exp(-X)", "torch.exp(X)"),
     ("SigmoidLayer", "another function", "1 / (1 + torch.exp(-X))", "torch.tanh(X)"),
     ("SigmoidLayer", "derivative missing", "delta * self.Y * (1 - self.Y)", "delta * 1"),
@@ -333,7 +365,7 @@ WRONG = [
     ("LeakyReLULayer", "slope ignored backward", "delta, self.slope * delta", "delta, 0.01 * delta"),
     ("LeakyReLULayer", "slope everywhere", "torch.where(self.X > 0, delta, self.slope * delta)", "self.slope * delta"),
     ("LeakyReLULayer", "derivative missing", "torch.where(self.X > 0, delta, self.slope * delta)", "1 * delta"),
-    ("LeakyReLULayer", "super", FIRST_LINE, ""),
+    ("LeakyReLULayer", "super", "        super().__init__()\n", ""),
     ("DropoutLayer", "no dropout", "keep / (1 - self.p)", "torch.ones_like(X)"),
     ("DropoutLayer", "rate reversed", "torch.rand_like(X) >= self.p", "torch.rand_like(X) < self.p"),
     ("DropoutLayer", "not scaled", "keep / (1 - self.p)", "keep.to(X.dtype)"),
@@ -345,86 +377,30 @@ WRONG = [
     ("DropoutLayer", "mask missing", "delta * self.noise", "1 * delta"),
     ("DropoutLayer", "scale missing", "delta * self.noise", "delta * (self.noise != 0)"),
     ("DropoutLayer", "dropped kept", "delta * self.noise", "delta * (self.noise == 0)"),
-    (
-        "DropoutLayer",
-        "another mask",
-        "delta * self.noise",
-        "delta * ((torch.rand_like(delta) >= self.p) / (1 - self.p))",
-    ),
-    (
-        "DropoutLayer",
-        "scaled in eval mode",
-        "return X.clone()\n        keep = torch.rand_like(X) >= self.p\n        self.noise = keep / (1 - self.p)",
-        "return X * (1 - self.p)\n        keep = torch.rand_like(X) >= self.p\n        self.noise = keep.to(X.dtype)",
-    ),
+    ("DropoutLayer", "another mask", "delta * self.noise", "delta * ((torch.rand_like(delta) >= self.p) / (1 - self.p))"),
+    ("DropoutLayer", "scaled in eval mode", "return X.clone()\n        keep = torch.rand_like(X) >= self.p\n        self.noise = keep / (1 - self.p)", "return X * (1 - self.p)\n        keep = torch.rand_like(X) >= self.p\n        self.noise = keep.to(X.dtype)"),
     ("DropoutLayer", "backward in eval mode", "            self.noise = torch.ones_like(X)\n", ""),
     ("DropoutLayer", "rate 0", "keep = torch.rand_like(X) >= self.p", "keep = torch.rand_like(X) >= max(self.p, 0.1)"),
     ("MeanOnlyBatchNormLayer", "gamma missing", "self.gamma * self.X_hat + self.beta", "self.X_hat + self.beta"),
     ("MeanOnlyBatchNormLayer", "beta missing", "self.gamma * self.X_hat + self.beta", "self.gamma * self.X_hat"),
     ("MeanOnlyBatchNormLayer", "one mean", "mu = X.mean(0, keepdim=True)", "mu = X.mean()"),
-    (
-        "MeanOnlyBatchNormLayer",
-        "mean over features",
-        "mu = X.mean(0, keepdim=True)\n            self.running_mean = 0.9 * self.running_mean + 0.1 * mu",
-        "mu = X.mean(1, keepdim=True)",
-    ),
+    ("MeanOnlyBatchNormLayer", "mean over features", "mu = X.mean(0, keepdim=True)\n            self.running_mean = 0.9 * self.running_mean + 0.1 * mu", "mu = X.mean(1, keepdim=True)"),
     ("MeanOnlyBatchNormLayer", "mean not subtracted", "self.X_hat = X - mu", "self.X_hat = 1 * X"),
     ("MeanOnlyBatchNormLayer", "batch mean in eval mode", "mu = self.running_mean\n", "mu = X.mean(0, keepdim=True)\n"),
-    (
-        "MeanOnlyBatchNormLayer",
-        "mean missing",
-        "self.gamma * (delta - delta.mean(0, keepdim=True))",
-        "self.gamma * delta",
-    ),
+    ("MeanOnlyBatchNormLayer", "mean missing", "self.gamma * (delta - delta.mean(0, keepdim=True))", "self.gamma * delta"),
     ("MeanOnlyBatchNormLayer", "sum for mean", "delta.mean(0", "delta.sum(0"),
-    (
-        "MeanOnlyBatchNormLayer",
-        "gamma missing backward",
-        "return self.gamma * (delta - delta.mean(0, keepdim=True))",
-        "return delta - delta.mean(0, keepdim=True)",
-    ),
-    (
-        "MeanOnlyBatchNormLayer",
-        "gamma on one path",
-        "self.gamma * (delta - delta.mean(0, keepdim=True))",
-        "self.gamma * delta - delta.mean(0, keepdim=True)",
-    ),
+    ("MeanOnlyBatchNormLayer", "gamma missing backward", "return self.gamma * (delta - delta.mean(0, keepdim=True))", "return delta - delta.mean(0, keepdim=True)"),
+    ("MeanOnlyBatchNormLayer", "gamma on one path", "self.gamma * (delta - delta.mean(0, keepdim=True))", "self.gamma * delta - delta.mean(0, keepdim=True)"),
     ("MeanOnlyBatchNormLayer", "mean in eval mode", "if not self.was_training:", "if False:"),
     ("MeanOnlyBatchNormLayer", "not centred", "(delta * self.X_hat)", "(delta * self.X)"),
     ("MeanOnlyBatchNormLayer", "output for input", "(delta * self.X_hat)", "(delta * self.Y)"),
-    (
-        "MeanOnlyBatchNormLayer",
-        "running mean not updated",
-        "            self.running_mean = 0.9 * self.running_mean + 0.1 * mu\n",
-        "",
-    ),
-    (
-        "MeanOnlyBatchNormLayer",
-        "momentum reversed",
-        "0.9 * self.running_mean + 0.1 * mu",
-        "0.1 * self.running_mean + 0.9 * mu",
-    ),
+    ("MeanOnlyBatchNormLayer", "running mean not updated", "            self.running_mean = 0.9 * self.running_mean + 0.1 * mu\n", ""),
+    ("MeanOnlyBatchNormLayer", "momentum reversed", "0.9 * self.running_mean + 0.1 * mu", "0.1 * self.running_mean + 0.9 * mu"),
     ("MeanOnlyBatchNormLayer", "running mean replaced", "0.9 * self.running_mean + 0.1 * mu", "mu"),
-    (
-        "MeanOnlyBatchNormLayer",
-        "updated in eval mode",
-        "            mu = self.running_mean\n",
-        "            mu = self.running_mean\n            self.running_mean = 0.9 * mu + 0.1 * X.mean(0, keepdim=True)\n",
-    ),
-    (
-        "MeanOnlyBatchNormLayer",
-        "grad assigned",
-        "add_grad(self.beta, delta.sum(0, keepdim=True))",
-        "self.beta.grad = delta.sum(0, keepdim=True)",
-    ),
-    # ------------------------------------------------------------------------------------------------- losses
+    ("MeanOnlyBatchNormLayer", "updated in eval mode", "            mu = self.running_mean\n", "            mu = self.running_mean\n            self.running_mean = 0.9 * mu + 0.1 * X.mean(0, keepdim=True)\n"),
+    ("MeanOnlyBatchNormLayer", "grad assigned", "add_grad(self.beta, delta.sum(0, keepdim=True))", "self.beta.grad = delta.sum(0, keepdim=True)"),
     ("MSELoss", "factor N K (all entries)", "(self.difference**2).mean()", "(self.difference**2).sum()"),
-    (
-        "MSELoss",
-        "factor K (the number of outputs)",
-        "(self.difference**2).mean()",
-        "(self.difference**2).sum(1).mean()",
-    ),
+    ("MSELoss", "factor K (the number of outputs)", "(self.difference**2).mean()", "(self.difference**2).sum(1).mean()"),
     ("MSELoss", "factor 1/2", "(self.difference**2).mean()", "(self.difference**2).mean() / 2"),
     ("MSELoss", "not squared", "(self.difference**2).mean()", "self.difference.mean()"),
     ("MSELoss", "absolute differences", "(self.difference**2).mean()", "self.difference.abs().mean()"),
@@ -434,18 +410,8 @@ WRONG = [
     ("MSELoss", "factor N K (all entries)", " / self.difference.numel()", ""),
     ("MSELoss", "sign", "2 * self.difference", "-2 * self.difference"),
     ("MSELoss", "only the sign", "2 * self.difference", "self.difference.sign()"),
-    (
-        "CrossEntropyLoss",
-        "softmax twice",
-        "log_yh = shifted - shifted.exp().sum(1, keepdim=True).log()",
-        "log_yh = torch.log_softmax(torch.softmax(outputs, 1), 1)",
-    ),
-    (
-        "CrossEntropyLoss",
-        "softmax over the batch",
-        "log_yh = shifted - shifted.exp().sum(1, keepdim=True).log()",
-        "log_yh = torch.log_softmax(outputs, 0)",
-    ),
+    ("CrossEntropyLoss", "softmax twice", "log_yh = shifted - shifted.exp().sum(1, keepdim=True).log()", "log_yh = torch.log_softmax(torch.softmax(outputs, 1), 1)"),
+    ("CrossEntropyLoss", "softmax over the batch", "log_yh = shifted - shifted.exp().sum(1, keepdim=True).log()", "log_yh = torch.log_softmax(outputs, 0)"),
     ("CrossEntropyLoss", "no logarithm", "-(T * log_yh)", "-(T * log_yh.exp())"),
     ("CrossEntropyLoss", "sign", "return -(T * log_yh)", "return (T * log_yh)"),
     ("CrossEntropyLoss", "factor N (the batch)", ".sum(1).mean()", ".sum()"),
@@ -456,13 +422,7 @@ WRONG = [
     ("CrossEntropyLoss", "factor N (the batch)", " / len(self.T)", ""),
     ("CrossEntropyLoss", "softmax missing", "self.yh - self.T", "self.z - self.T"),
     ("CrossEntropyLoss", "no sum over classes", "(self.yh - self.T)", "-(self.T * (1 - self.yh))"),
-    (
-        "CrossEntropyLoss",
-        "error",
-        "T = targets if targets.dim() == 2 else torch.eye(K, dtype=outputs.dtype)[targets]",
-        "T = targets.float() @ torch.eye(K)",
-    ),
-    # ------------------------------------------------------------------------------------------------- optimizers
+    ("CrossEntropyLoss", "error", "T = targets if targets.dim() == 2 else torch.eye(K, dtype=outputs.dtype)[targets]", "T = targets.float() @ torch.eye(K)"),
     ("SGD", "ascent", "p -= self", "p += self"),
     ("SGD", "learning rate missing", "self.learning_rate * p.grad", "p.grad"),
     ("SGD", "unchanged", "p -= self.learning_rate * p.grad", "p = p - self.learning_rate * p.grad"),
@@ -471,20 +431,10 @@ WRONG = [
     ("SGD", "sign of the gradient", "self.learning_rate * p.grad", "self.learning_rate * p.grad.sign()"),
     ("SGD", "generator", "list(params)", "params"),
     ("SGD", "zero_grad", "            p.grad = None", "            grad = None"),
-    (
-        "SGD",
-        "grad modified",
-        "                p -= self.learning_rate * p.grad",
-        "                p -= self.learning_rate * p.grad\n                p.grad *= 0",
-    ),
+    ("SGD", "grad modified", "                p -= self.learning_rate * p.grad", "                p -= self.learning_rate * p.grad\n                p.grad *= 0"),
     ("rosenbrock", "100 missing", "100 * (x1", "(x1"),
     ("rosenbrock", "value not squared", "100 * (x1 - x0**2) ** 2", "100 * (x1 - x0**2)"),
-    (
-        "rosenbrock",
-        "coordinates swapped",
-        "    value = 100 * (x1 - x0**2) ** 2 + (1 - x0) ** 2",
-        "    value = 100 * (x0 - x1**2) ** 2 + (1 - x1) ** 2",
-    ),
+    ("rosenbrock", "coordinates swapped", "    value = 100 * (x1 - x0**2) ** 2 + (1 - x0) ** 2", "    value = 100 * (x0 - x1**2) ** 2 + (1 - x1) ** 2"),
     ("rosenbrock", "inner derivative missing", "-400 * x0 * (x1", "-200 * (x1"),
     ("rosenbrock", "second term missing", " - 2 * (1 - x0)", ""),
     ("rosenbrock", "sign of the second term", " - 2 * (1 - x0)", " + 2 * (1 - x0)"),
@@ -504,22 +454,12 @@ WRONG = [
     ("GD", "alpha missing", "theta - alpha * grad", "theta - grad"),
     ("GD", "normalised", "alpha * grad", "alpha * grad / np.linalg.norm(grad)"),
     ("GD", "old value lost", "theta - alpha * grad", "-alpha * grad"),
-    (
-        "GD",
-        "stale gradient",
-        "        value, grad = f(theta)\n        history",
-        "        value, _ = f(theta)\n        history",
-    ),
+    ("GD", "stale gradient", "        value, grad = f(theta)\n        history", "        value, _ = f(theta)\n        history"),
     ("GD", "stopping rule", "abs(value - old) < stop_tolerance", "np.linalg.norm(grad) < stop_tolerance"),
     ("GD", "stops on a rise", "abs(value - old)", "old - value"),
     ("GD", "start missing", "    history = [Step(theta, value, grad)]", "    history = []"),
     ("GD", "history aliased", "theta = theta - alpha * grad", "theta -= alpha * grad"),
-    (
-        "GD",
-        "start modified",
-        "    theta = np.array(theta0, dtype=float)",
-        "    theta = theta0 if isinstance(theta0, np.ndarray) else np.array(theta0, dtype=float)\n    theta0 = None\n    theta *= 1.0\n    theta += 1e-9",
-    ),
+    ("GD", "start modified", "    theta = np.array(theta0, dtype=float)", "    theta = theta0 if isinstance(theta0, np.ndarray) else np.array(theta0, dtype=float)\n    theta0 = None\n    theta *= 1.0\n    theta += 1e-9"),
     ("GD", "stale value", "history.append(Step(theta, value, grad))", "history.append(Step(theta, old, grad))"),
     ("GD", "max_steps", "range(max_steps)", "range(1_000)"),
     ("GD", "nothing returned", "    return theta, history\n", ""),
@@ -528,61 +468,25 @@ WRONG = [
     ("Newton", "no progress", "p = -np.linalg.solve", "p = np.linalg.solve"),
     ("Newton", "no Hessian", "-np.linalg.solve(hessian + tau * np.eye(len(theta)), grad)", "-grad / 1.0"),
     ("Newton", "times the Hessian", "-np.linalg.solve(hessian + tau * np.eye(len(theta)), grad)", "-hessian @ grad"),
-    (
-        "Newton",
-        "diagonal only",
-        "-np.linalg.solve(hessian + tau * np.eye(len(theta)), grad)",
-        "-grad / np.diag(hessian)",
-    ),
-    (
-        "Newton",
-        "elementwise inverse",
-        "-np.linalg.solve(hessian + tau * np.eye(len(theta)), grad)",
-        "-(1 / hessian) @ grad",
-    ),
+    ("Newton", "diagonal only", "-np.linalg.solve(hessian + tau * np.eye(len(theta)), grad)", "-grad / np.diag(hessian)"),
+    ("Newton", "elementwise inverse", "-np.linalg.solve(hessian + tau * np.eye(len(theta)), grad)", "-(1 / hessian) @ grad"),
     ("Newton", "no line search", "while f(theta", "while False and f(theta"),
     ("Newton", "towards a maximum", "tau = 0.0 if lowest > 1e-8 else 1e-3 - lowest", "tau = 0.0"),
     ("Newton", "stops early", "np.linalg.norm(grad) < stop_tolerance", "np.linalg.norm(grad) < 1e-4"),
     ("Newton", "slow", "t = alpha\n", "t = alpha / 64\n        if len(history) == 1: t = alpha\n"),
-    # ------------------------------------------------------------------------------------------------- loops
     ("train", "zero_grad forgotten", "            optimizer.zero_grad()\n", ""),
-    (
-        "train",
-        "zero_grad too rare",
-        "            optimizer.zero_grad()\n",
-        "            if n == 0: optimizer.zero_grad()\n",
-    ),
-    (
-        "train",
-        "step before backward",
-        "            optimizer.zero_grad()\n",
-        "            optimizer.zero_grad()\n            optimizer.step()\n",
-    ),
-    (
-        "train",
-        "gradients thrown away",
-        "            optimizer.step()\n",
-        "            optimizer.zero_grad()\n            optimizer.step()\n",
-    ),
+    ("train", "zero_grad too rare", "            optimizer.zero_grad()\n", "            if n == 0: optimizer.zero_grad()\n"),
+    ("train", "step before backward", "            optimizer.zero_grad()\n", "            optimizer.zero_grad()\n            optimizer.step()\n"),
+    ("train", "gradients thrown away", "            optimizer.step()\n", "            optimizer.zero_grad()\n            optimizer.step()\n"),
     ("train", "no step", "            optimizer.step()\n", ""),
     ("train", "layers not reversed", "reversed(model)", "model"),
     ("train", "layer left out", "reversed(model)", "list(model)[:0:-1]"),
     ("train", "no backward of the loss", "criterion.backward()", "2 * (outputs - targets) / outputs.numel()"),
     ("train", "sign", "delta = criterion.backward()", "delta = -criterion.backward()"),
     ("train", "training in eval mode", "        model.train()\n", ""),
-    (
-        "train",
-        "shuffling lost",
-        "    for epoch in range",
-        "    train_dataloader = list(train_dataloader)\n    for epoch in range",
-    ),
+    ("train", "shuffling lost", "    for epoch in range", "    train_dataloader = list(train_dataloader)\n    for epoch in range"),
     ("train", "one batch an epoch", "            n += len(X)\n", "            n += len(X)\n            break\n"),
-    (
-        "train",
-        "average: last batch",
-        "loss.item() * len(X)\n            right += (outputs.argmax(1) == targets.argmax(1)).sum().item()\n            n += len(X)",
-        "loss.item()\n            right += (outputs.argmax(1) == targets.argmax(1)).float().mean().item()\n            n += 1",
-    ),
+    ("train", "average: last batch", "loss.item() * len(X)\n            right += (outputs.argmax(1) == targets.argmax(1)).sum().item()\n            n += len(X)", "loss.item()\n            right += (outputs.argmax(1) == targets.argmax(1)).float().mean().item()\n            n += 1"),
     ("train", "average: over the data", "loss.item() * len(X)", "loss.item()"),
     ("train", "average: only the last", "total += loss.item() * len(X)", "total = loss.item() * 10"),
     ("train", "average: broadcast", "outputs.argmax(1) ==", "outputs.argmax(1, keepdim=True) =="),
@@ -597,65 +501,52 @@ WRONG = [
     ("test", "nothing returned", "    return right / n\n", ""),
     ("test", "nothing printed", "    print(", "    str("),
     ("test", "average: only the last", "        right +=", "        n = 0\n        right ="),
-    # ----------------------------------------------------------------------------------------- part two of the homework
-    ("SimpleMLP", "super", FIRST_LINE, ""),
+    ("SimpleMLP", "super", "        super().__init__()\n", ""),
     ("SimpleMLP", "not registered", "nn.Sequential(*layers)", "lambda X: [X := layer(X) for layer in layers][-1]"),
     ("SimpleMLP", "number of layers", "range(num_hidden_layers - 1)", "range(num_hidden_layers)"),
-    (
-        "SimpleMLP",
-        "no activation",
-        "[nn.Linear(input_dim, hidden_dim), nn.ReLU()]",
-        "[nn.Linear(input_dim, hidden_dim)]",
-    ),
-    (
-        "SimpleMLP",
-        "ReLU at the end",
-        "layers += [nn.Linear(hidden_dim, output_dim)]",
-        "layers += [nn.Linear(hidden_dim, output_dim), nn.ReLU()]",
-    ),
-    (
-        "SimpleMLP",
-        "another activation",
-        "[nn.Linear(input_dim, hidden_dim), nn.ReLU()]",
-        "[nn.Linear(input_dim, hidden_dim), nn.Tanh()]",
-    ),
+    ("SimpleMLP", "no activation", "[nn.Linear(input_dim, hidden_dim), nn.ReLU()]", "[nn.Linear(input_dim, hidden_dim)]"),
+    ("SimpleMLP", "ReLU at the end", "layers += [nn.Linear(hidden_dim, output_dim)]", "layers += [nn.Linear(hidden_dim, output_dim), nn.ReLU()]"),
+    ("SimpleMLP", "another activation", "[nn.Linear(input_dim, hidden_dim), nn.ReLU()]", "[nn.Linear(input_dim, hidden_dim), nn.Tanh()]"),
     ("SimpleMLP", "last activation", "            layers += [last_layer_activation_fn]", "            pass"),
     ("SimpleMLP", "nothing returned", "return self.model(X)", "self.model(X)"),
     ("SimpleMLPTrainer", "zero_grad forgotten", "                self.optimizer.zero_grad()\n", ""),
     ("SimpleMLPTrainer", "no step", "                self.optimizer.step()\n", ""),
-    (
-        "SimpleMLPTrainer",
-        "other weights",
-        "                loss.backward()\n                self.optimizer.step()\n",
-        "                self.optimizer.step()\n                loss.backward()\n",
-    ),
-    (
-        "SimpleMLPTrainer",
-        "average: last batch",
-        "total += loss.item() * len(X)\n                n += len(X)",
-        "total += loss.item()\n                n += 1",
-    ),
+    ("SimpleMLPTrainer", "other weights", "                loss.backward()\n                self.optimizer.step()\n", "                self.optimizer.step()\n                loss.backward()\n"),
+    ("SimpleMLPTrainer", "average: last batch", "total += loss.item() * len(X)\n                n += len(X)", "total += loss.item()\n                n += 1"),
     ("SimpleMLPTrainer", "tensor kept", "total += loss.item() * len(X)", "total += loss * len(X)"),
     ("SimpleMLPTrainer", "nothing printed", "            print(", "            str("),
     ("SimpleMLPTrainer", "nothing returned", "        return losses\n", ""),
     ("SimpleMLPTrainer", "test in training mode", "        self.model.eval()\n", ""),
     ("SimpleMLPTrainer", "training in eval mode", "        self.model.train()\n", "        self.model.eval()\n"),
     ("SimpleMLPTrainer", "not percent", "100 * right / n", "right / n"),
-    (
-        "SimpleMLPTrainer",
-        "average: broadcast",
-        "((outputs > 0.5) == (targets > 0.5))",
-        "((outputs > 0.5).view(-1) == (targets > 0.5))",
-    ),
-    (
-        "SimpleMLPTrainer",
-        "argmax of one output",
-        "((outputs > 0.5) == (targets > 0.5))",
-        "(outputs.argmax(1) == targets.view(-1))",
-    ),
+    ("SimpleMLPTrainer", "average: broadcast", "((outputs > 0.5) == (targets > 0.5))", "((outputs > 0.5).view(-1) == (targets > 0.5))"),
+    ("loss_setting", "not a probability", '"MSELoss": (1, nn.Sigmoid(), column)', '"MSELoss": (1, None, column)'),
+    ("loss_setting", "sigmoid twice", '"BCEWithLogitsLoss": (1, None', '"BCEWithLogitsLoss": (1, nn.Sigmoid()'),
+    ("loss_setting", "softmax twice", '"CrossEntropyLoss": (2, None', '"CrossEntropyLoss": (2, nn.Softmax(dim=1)'),
+    ("loss_setting", "logarithm missing", '"NLLLoss": (2, nn.LogSoftmax(dim=1)', '"NLLLoss": (2, nn.Softmax(dim=1)'),
+    ("loss_setting", "no log-probabilities", '"KLDivLoss": (2, nn.LogSoftmax(dim=1)', '"KLDivLoss": (2, nn.ReLU()'),
+    ("loss_setting", "one output", '"CrossEntropyLoss": (2', '"CrossEntropyLoss": (1'),
+    ("loss_setting", "indices wanted", '"NLLLoss": (2, nn.LogSoftmax(dim=1), lambda y: y)', '"NLLLoss": (2, nn.LogSoftmax(dim=1), rows)'),
+    ("loss_setting", "float targets", '"KLDivLoss": (2, nn.LogSoftmax(dim=1), rows)', '"KLDivLoss": (2, nn.LogSoftmax(dim=1), lambda y: y)'),
+    ("loss_setting", "targets without a column", "lambda y: y.float()[:, None]", "lambda y: y.float()"),
+    ("loss_setting", "plus and minus one", "2 * rows(y) - 1", "rows(y)"),
+    ("loss_setting", "targets of the wrong class", "2 * rows(y) - 1", "1 - 2 * rows(y)"),
+    ("loss_setting", "logits changed", '"BCEWithLogitsLoss": (1, None', '"BCEWithLogitsLoss": (1, nn.ReLU()'),
+    ("plot_decision_boundary", "nothing returned", "    return Image", "    Image"),
+    ("plot_decision_boundary", "no image", 'return Image.open(file).convert("RGB")', "return fig"),
+    ("plot_decision_boundary", "alpha not shown", 'f"alpha = {alpha}"', '"alpha"'),
+    ("plot_decision_boundary", "no regions", "ax.imshow(Z,", "ax.imshow(0 * Z,"),
+    ("plot_decision_boundary", "small image", "dpi=60", "dpi=10"),
+    ("create_decision_boundary_gif", "one frame", ", save_all=True, append_images=frames[1:]", ""),
+    ("create_decision_boundary_gif", "number of frames", "frames[1:]", "frames[2:]"),
+    ("create_decision_boundary_gif", "no file", "frames[0].save(filename, ", "frames[0].save(filename + '2', format='GIF', "),
+    ("create_decision_boundary_gif", "no GIF", "frames[0].save(filename, ", "frames[0].save(filename, format='PNG', "),
+    ("SimpleMLPTrainer", "argmax of one output", "((outputs > 0.5) == (targets > 0.5))", "(outputs.argmax(1) == targets.view(-1))"),
 ]
 
 RIGHT_FORMULAS = {
+    "prediction-nll": ["falls without bound"],
+    "prediction-kldiv": ["falls without bound"],
     "logistic-sigmoid": [r"\frac{1}{1+e^{-z}}", "1/(1+exp(-z))"],
     "logistic-lost-minus": [r"-\yh(1-\yh)", "-yh*(1-yh)"],
     "logistic-grad-w": [r"X\T(\yh-y)", "X.T @ (yh - y)"],
@@ -669,7 +560,7 @@ RIGHT_FORMULAS = {
     "softmax-ce-grad": [r"\yh-y", "yh-y"],
     "mlp-delta": [r"\big(W_2\T(\yh-y)\big)\odot m\odot\varphi'(z_1)", "(W2.T@(yh-y))*m*varphi1(z1)"],
     "mlp-grad-w1": [r"\delta_1x\T", "np.outer(delta1,x)"],
-    "jacobian-of-gradient": [r"H_{ji}", "H[j,i]"],
+    "jacobian-of-gradient": ["H_{ji}", "H[j,i]"],
     "dropout-grad": [r"-\nu_ix_i\big(y_d-\sum_k\nu_kw_kx_k\big)", "-nu[i]*x[i]*(y_d-(nu*w*x).sum())"],
     "dropout-mean-grad": [r"-(y_d-w\T x)x_i+s^2w_ix_i^2", "-(y_d-w@x)*x[i]+s**2*w[i]*x[i]**2"],
     "dropout-ridge": [r"\big(X\T X+s^2\diag(X\T X)\big)^{-1}X\T y", "np.linalg.inv(X.T@X+s**2*diag(X.T@X))@X.T@y"],
@@ -682,6 +573,10 @@ RIGHT_FORMULAS = {
     "ce-psd": [r"\frac12\sum_{i,j}\yh_i\yh_j(v_i-v_j)^2", "yh@v**2-(yh@v)**2"],
 }
 WRONG_FORMULAS = [
+    ("prediction-nll", "prediction refuted", "goes to 0"),
+    ("prediction-nll", "prediction", "explodes"),
+    ("prediction-kldiv", "prediction refuted", "stays above 0"),
+    ("prediction-kldiv", "not written", "?"),
     ("logistic-sigmoid", "erratum logistic-sigmoid", r"\frac{1}{1-e^{z}}"),
     ("logistic-sigmoid", "exponent sign", r"\frac{1}{1+e^{z}}"),
     ("logistic-lost-minus", "erratum logistic-lost-minus", r"\yh(1-\yh)"),
@@ -703,15 +598,11 @@ WRONG_FORMULAS = [
     ("bn-mean-only-grad", "sum for mean", r"\gamma\big(\delta_i-\sum_j\delta_j\big)"),
     ("bn-mean-only-grad", "gamma missing backward", r"\delta_i-\frac1N\sum_j\delta_j"),
     ("bn-large-batch", "erratum bn-dropped-sum", r"\gamma\delta_i"),
-    (
-        "softmax-jacobian",
-        "erratum softmax-lost-factor",
-        "yh[k] * (1 - yh[k]) if i == k else -exp(z[k]) / exp(z).sum() ** 2",
-    ),
+    ("softmax-jacobian", "erratum softmax-lost-factor", "yh[k] * (1 - yh[k]) if i == k else -exp(z[k]) / exp(z).sum() ** 2"),
     ("softmax-jacobian", "erratum ce-indices", r"\yh_k([i=k]-\yh_k)"),
     ("softmax-jacobian", "only the off-diagonal", r"-\yh_k\yh_i"),
     ("softmax-ce-grad", "erratum softmax-lost-target", r"\yh"),
-    ("softmax-ce-grad", "erratum softmax-no-sum", r"-y\odot(1-\yh)".replace("1-", r"\one-")),
+    ("softmax-ce-grad", "erratum softmax-no-sum", r"-y\odot(\one-\yh)"),
     ("softmax-ce-grad", "sign", "y - yh"),
     ("mlp-delta", "erratum mlp-transpose", r"\big(W_2(\yh-y)\big)\odot m\odot\varphi'(z_1)"),
     ("mlp-delta", "erratum mlp-relu", "(W2.T @ (yh - y)) * m * (z1 > 0)"),
@@ -720,7 +611,7 @@ WRONG_FORMULAS = [
     ("mlp-delta", "mask missing", r"\big(W_2\T(\yh-y)\big)\odot\varphi'(z_1)"),
     ("mlp-delta", "slope missing", r"\big(W_2\T(\yh-y)\big)\odot m"),
     ("mlp-grad-w1", "transposed", r"x\delta_1\T"),
-    ("jacobian-of-gradient", "order of derivatives", r"H_{ij}"),
+    ("jacobian-of-gradient", "order of derivatives", "H_{ij}"),
     ("dropout-grad", "erratum dropout-sign", r"\nu_ix_i\big(y_d-\sum_k\nu_kw_kx_k\big)"),
     ("dropout-grad", "noise missing", r"-x_i\big(y_d-\sum_k\nu_kw_kx_k\big)"),
     ("dropout-grad", "inner derivative missing here", r"-\big(y_d-\sum_k\nu_kw_kx_k\big)"),
@@ -735,7 +626,7 @@ WRONG_FORMULAS = [
     ("l2-penalty", "erratum l2-penalty", r"\lambda\sum_jw_j"),
     ("newton-step", "erratum newton-minimises-f", r"x_t-\frac{f'(x_t)}{f''(x_t)}"),
     ("newton-step", "ascent", r"x_t+\frac{f(x_t)}{f'(x_t)}"),
-    ("newton-step", "gradient step", r"x_t-f(x_t)".replace("x_t-", r"x_t\,-")),
+    ("newton-step", "gradient step", r"x_t\,-f(x_t)"),
     ("newton-constant", "erratum newton-dropped-term", r"-\frac{f''(x^*)}{2f'(x^*)}"),
     ("newton-constant", "factor 2", r"\frac{f''(x^*)}{f'(x^*)}"),
     ("ce-coefficient", "erratum ce-coefficient", r"-\sum_j\frac{y_i}{\yh_i}\yh_j([i=j]-\yh_i)"),
@@ -744,3 +635,4 @@ WRONG_FORMULAS = [
     ("ce-psd", "erratum ce-dropped-diagonal", r"-\sum_i\sum_{j\ne i}v_iv_j\yh_i\yh_j"),
     ("ce-psd", "mean square", r"\sum_i\yh_iv_i^2"),
 ]
+# fmt: on
