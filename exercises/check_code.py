@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from checker import Case, Found, judge, need, same, task
 from PIL import Image
 from torch import Tensor, nn
+from torch.autograd.functional import hessian, jacobian
+
+from checker import Case, Found, array, judge, need, same, task
 
 # ----------------------------------------------------------------------------------------------------------- layers
 
@@ -581,13 +583,19 @@ def _(cls: type) -> str:
     return "right: step, a second step, zero_grad."
 
 
-def finite_grad(f: Callable, x: np.ndarray) -> np.ndarray:
-    h = 1e-6
-    return np.array([(f(x + h * e) - f(x - h * e)) / (2 * h) for e in np.eye(len(x))])
+def valley(x: Any) -> Any:
+    return 100 * (x[1] - x[0] ** 2) ** 2
 
 
-def rosenbrock_definition(x: np.ndarray) -> float:
-    return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
+def slope(x: Any) -> Any:
+    return (1 - x[0]) ** 2
+
+
+def value_and_derivatives(f: Callable, x: Any) -> tuple[float, np.ndarray, np.ndarray]:
+    """f, its gradient and its Hessian, by autograd."""
+    x = torch.as_tensor(np.array(x, dtype=float))
+    with torch.enable_grad():
+        return float(f(x)), jacobian(f, x).numpy(), hessian(f, x).numpy()
 
 
 POINTS = [np.array(p) for p in [(0.0, 0.0), (1.0, 1.0), (0.0, 2.0), (2.0, -1.0), (-1.5, 0.5), (0.3, -0.7)]]
@@ -604,87 +612,53 @@ def parts(result: Any, *names: str) -> tuple:
     return tuple(result)
 
 
-@task("rosenbrock")
-def _(f: Callable) -> str:
+def rosenbrock_cases(f: Callable, *names: str) -> list[Case]:
+    """Cases for (value, grad) or (value, grad, hessian), each with what it becomes by the usual mistakes."""
     cases = []
     for x in POINTS:
         copy = x.copy()
-        value, grad = parts(f(copy), "value", "grad")
+        result = dict(zip(names, parts(f(copy), *names), strict=True))
         need(np.array_equal(copy, x), "input modified", "it")
-        a, b = x
-        true = np.array([-400 * a * (b - a**2) - 2 * (1 - a), 200 * (b - a**2)])
-        cases.append(
-            Case(
-                "the value",
-                value,
-                rosenbrock_definition(x),
-                {"x": x},
-                {
-                    "100 missing": (b - a**2) ** 2 + (1 - a) ** 2,
-                    "value not squared": 100 * (b - a**2) + (1 - a) ** 2,
-                    "coordinates swapped": rosenbrock_definition(x[::-1]),
-                },
-            )
-        )
-        cases.append(
-            Case(
-                "grad",
-                np.asarray(grad, dtype=float),
-                true,
-                {"x": x},
-                {
-                    "inner derivative missing": np.array([-200 * (b - a**2) - 2 * (1 - a), true[1]]),
-                    "second term missing": np.array([-400 * a * (b - a**2), true[1]]),
-                    "sign of the second term": np.array([-400 * a * (b - a**2) + 2 * (1 - a), true[1]]),
-                    "sign of the first term": np.array([400 * a * (b - a**2) - 2 * (1 - a), true[1]]),
-                    "entries swapped": true[::-1],
-                },
-            )
-        )
-    judge(cases)
+        v1, g1, H1 = value_and_derivatives(valley, x)
+        v2, g2, H2 = value_and_derivatives(slope, x)
+        swapped = x[::-1]
+        wrong_value = {
+            "100 missing": v1 / 100 + v2,
+            "value not squared": 100 * (x[1] - x[0] ** 2) + v2,
+            "coordinates swapped": float(valley(swapped) + slope(swapped)),
+        }
+        wrong_grad = {
+            "inner derivative missing": np.array([g2[0] - g1[1], g1[1]]),
+            "second term missing": g1,
+            "sign of the second term": g1 - g2,
+            "sign of the first term": np.array([g2[0] - g1[0], g1[1]]),
+            "entries swapped": (g1 + g2)[::-1],
+        }
+        corner, right, below = (np.outer(*np.eye(2)[[i, j]]) for i, j in ((0, 0), (0, 1), (1, 0)))
+        H, outer = H1 + H2, -2 * g1[1]  # outer: what the product rule gives by differentiating its first factor
+        wrong_hessian = {
+            "product rule": H - outer * corner,
+            "product rule, other term": H - (H1[0, 0] - outer) * corner,
+            "constant missing": H1,
+            "only the diagonal": np.diag(np.diag(H)),
+            "mixed sign": H - 2 * H[0, 1] * (right + below),
+            "not symmetric": H - 2 * H[0, 1] * right,
+            "not symmetric below": H - 2 * H[0, 1] * below,
+        }
+        truths = {"value": (v1 + v2, wrong_value), "grad": (g1 + g2, wrong_grad), "hessian": (H, wrong_hessian)}
+        cases += [Case(name, array(result[name]), truths[name][0], {"x": x}, truths[name][1]) for name in names]
+    return cases
+
+
+@task("rosenbrock")
+def _(f: Callable) -> str:
+    judge(rosenbrock_cases(f, "value", "grad"))
     return f"right, at {len(POINTS)} points."
 
 
 @task("rosenbrock_hessian")
 def _(f: Callable) -> str:
-    cases = []
-    for x in POINTS:
-        value, grad, hessian = parts(f(x.copy()), "value", "grad", "hessian")
-        a, b = x
-        true = np.array([[1200 * a**2 - 400 * b + 2, -400 * a], [-400 * a, 200.0]])
-        cases.append(Case("the value", value, rosenbrock_definition(x), {"x": x}))
-        cases.append(
-            Case(
-                "grad",
-                np.asarray(grad, dtype=float),
-                np.array([-400 * a * (b - a**2) - 2 * (1 - a), 200 * (b - a**2)]),
-                {"x": x},
-            )
-        )
-
-        def with_entry(i, j, entry, true=true):
-            H = true.copy()
-            H[i, j] = entry
-            return H
-
-        cases.append(
-            Case(
-                "hessian",
-                np.asarray(hessian, dtype=float),
-                true,
-                {"x": x},
-                {
-                    "product rule": with_entry(0, 0, 800 * a**2 + 2),
-                    "product rule, other term": with_entry(0, 0, -400 * (b - a**2) + 2),
-                    "constant missing": with_entry(0, 0, true[0, 0] - 2),
-                    "only the diagonal": np.diag(np.diag(true)),
-                    "mixed sign": with_entry(0, 1, 400 * a) + with_entry(1, 0, 400 * a) - true,
-                    "not symmetric": with_entry(0, 1, 400 * a),
-                    "not symmetric below": with_entry(1, 0, 400 * a),
-                },
-            )
-        )
-    judge(cases)
+    judge(rosenbrock_cases(f, "value", "grad", "hessian"))
     return f"right, at {len(POINTS)} points."
 
 
@@ -837,18 +811,22 @@ def _(newton: Callable) -> str:
     need(len(thetas) == 2, "too many updates", len(thetas) - 1)
 
     def rosen(x):
-        x = np.array(x, dtype=float)
-        a, b = x
-        H = np.array([[1200 * a**2 - 400 * b + 2, -400 * a], [-400 * a, 200.0]])
-        return rosenbrock_definition(x), np.array([-400 * a * (b - a**2) - 2 * (1 - a), 200 * (b - a**2)]), H
+        return value_and_derivatives(lambda x: valley(x) + slope(x), x)
 
     def log_cosh(x):
-        x = np.array(x, dtype=float)
-        return float(np.logaddexp(x[0], -x[0]) - np.log(2)), np.tanh(x), np.array([[1 / np.cosh(x[0]) ** 2]])
+        return value_and_derivatives(lambda x: torch.log(torch.cosh(x[0])), x)
 
     theta, history = run_optimizer(newton, log_cosh, np.array([1.2]), stop_tolerance=1e-9, max_steps=3)
     pure = 1.2 - np.sinh(2.4) / 2
     need(not same(history[1][0], [pure]), "no line search")
+
+    def double_well(x):
+        return value_and_derivatives(lambda x: x[0] ** 4 - x[0] ** 2, x)
+
+    theta, history = run_optimizer(newton, double_well, np.array([0.1]), stop_tolerance=1e-9, max_steps=60)
+    need(abs(theta[0]) > 0.6, "towards a maximum", theta[0])
+    length = np.linalg.norm(double_well(theta)[1])
+    need(length < 1e-8 or len(history) > 60, "stops early", length)
     for start in (0.0, 2.0), (-1.2, 1.0), (2.0, 2.0):
         theta, history = run_optimizer(newton, rosen, np.array(start), stop_tolerance=1e-9, max_steps=500)
         thetas, values = path_of(history, np.array(start), theta)
@@ -857,14 +835,6 @@ def _(newton: Callable) -> str:
         need(len(thetas) < 100, "slow", start, len(thetas) - 1)
         need(np.allclose(theta, 1, atol=1e-5), "not converged", start, theta)
 
-    def double_well(x):
-        x = np.array(x, dtype=float)
-        return float(x[0] ** 4 - x[0] ** 2), 4 * x**3 - 2 * x, np.array([[12 * x[0] ** 2 - 2]])
-
-    theta, history = run_optimizer(newton, double_well, np.array([0.1]), stop_tolerance=1e-9, max_steps=500)
-    need(abs(theta[0]) > 0.6, "towards a maximum", theta[0])
-    counts = np.linalg.norm(double_well(theta)[1])
-    need(counts < 1e-8, "stops early", counts)
     return "right: the direction, the line search, negative curvature, the stopping rule."
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from diagnoses import DIAGNOSES
 from torch import Tensor
+
+from diagnoses import DIAGNOSES
 
 TASKS: dict[str, Callable] = {}  # name of the answer -> what checks it
 RESULTS: dict[str, str] = {}  # name of the answer -> the kind found last
@@ -42,24 +43,25 @@ def need(condition: Any, kind: str, *details: Any) -> None:
 # ------------------------------------------------------------------------------------------------- what is called
 
 
-def check(answer: Any, name: str | None = None, limit: float = 60.0) -> bool:
-    """Print what diagnose finds, and return whether the answer is right. name: of the task, if not the answer's own."""
+def check(answer: Any, name: str | None = None, limit: float = 60.0) -> None:
+    """Print whether the answer is right, or what diagnose finds. name: of the task, if not the answer's own."""
     name = name or getattr(answer, "__name__", "")
     kind, text = diagnose(answer, name, limit)
     RESULTS[name] = kind
-    mark = {"right": "✓", "not written": "…"}.get(kind, "✗")
-    print(f"{mark} {name}: {text}")
-    return kind == "right"
+    print(f"{ {'right': '✓', 'not written': '…'}.get(kind, '✗') } {name}: {text}")
 
 
 def ready(*names: str) -> bool:
-    """Are these answers checked and right? If not, print which one is missing."""
-    missing = [name for name in names if RESULTS.get(name) != "right"]
-    for name in missing:
-        state = {None: "has not been checked yet", "not written": "is not written yet"}.get(
-            RESULTS.get(name), "is not right yet"
+    """Are these answers checked and right? If not, print which of them are missing."""
+    states = {
+        name: {"right": "", None: "not checked yet", "not written": "not written yet"}.get(
+            RESULTS.get(name), "not right yet"
         )
-        print(f"… This needs {name}, which {state}. Go on there first.")
+        for name in names
+    }
+    missing = [f"{name} ({state})" for name, state in states.items() if state]
+    if missing:
+        print(f"… This needs {', '.join(missing)}.")
     return not missing
 
 

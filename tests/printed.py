@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluator import RELATIONS, SEPARATORS, SPACES, TOKEN, Values, boxes, column, each, evaluate, statements
 from torch.autograd.functional import jacobian
+
+from evaluator import RELATIONS, SEPARATORS, SPACES, TOKEN, Values, boxes, column, each, evaluate, statements
 
 THEORY = Path(__file__).parents[1] / "theory"
 

@@ -7,22 +7,22 @@ import math
 import numpy as np
 import pytest
 import torch
-from checker import RESULTS, TASKS, check, diagnose, ready
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.neural_network import MLPClassifier
 from torch import nn
 from tqdm import tqdm
-from wrong_answers import RIGHT, RIGHT_FORMULAS, WRONG, WRONG_FORMULAS
 
 import layers
 import losses
 import optim
 import plot_utils
 import train_utils
+from checker import RESULTS, TASKS, check, diagnose, ready
 from layers import Layer, add_grad
 from losses import Loss
 from optim import Step
+from wrong_answers import RIGHT, RIGHT_FORMULAS, WRONG, WRONG_FORMULAS
 
 
 def answer(name, code):
@@ -80,16 +80,17 @@ def test_the_catalogue_is_large_and_knows_every_task():
 def test_what_is_printed(capsys):
     RESULTS.clear()
     assert not ready("SGD")
-    code = RIGHT["SGD"].replace("p -= self.learning_rate * p.grad", "raise NotImplementedError")
-    assert not check(answer("SGD", code)) and not ready("SGD")
-    assert not check(answer("SGD", RIGHT["SGD"].replace("p -= ", "p += "))) and not ready("SGD")
-    assert check(answer("SGD", RIGHT["SGD"])) and ready("SGD")
+    for old, new in ("p -= self.learning_rate * p.grad", "raise NotImplementedError"), ("p -= ", "p += "):
+        check(answer("SGD", RIGHT["SGD"].replace(old, new)))
+        assert not ready("SGD", "train")
+    check(answer("SGD", RIGHT["SGD"]))
+    assert ready("SGD")
     assert capsys.readouterr().out.splitlines() == [
-        "… This needs SGD, which has not been checked yet. Go on there first.",
+        "… This needs SGD (not checked yet).",
         "… SGD: not written yet",
-        "… This needs SGD, which is not written yet. Go on there first.",
+        "… This needs SGD (not written yet), train (not checked yet).",
         "✗ SGD: the step goes along the gradient, uphill.",
-        "… This needs SGD, which is not right yet. Go on there first.",
+        "… This needs SGD (not right yet), train (not checked yet).",
         "✓ SGD: right: step, a second step, zero_grad.",
     ]
 

@@ -9,11 +9,11 @@ the left side. The numbers are fixed, so that the sizes are the same with every 
 import numpy as np
 import pytest
 import torch
-from evaluator import boxes, each, statements
-from printed import THEORY, formulas, given, grad, is_true, noticed, registry, side, slips
 from torch.autograd.functional import jacobian
 
+from evaluator import boxes, each, statements
 from optim import Newton
+from printed import THEORY, formulas, given, grad, is_true, noticed, registry, side, slips
 
 TEXTS = {
     label: dict(zip(("where", "written", "correct", "size"), texts, strict=True))

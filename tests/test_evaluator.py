@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from evaluator import Values, boxes, evaluate, statements
 
 A, V, W = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([5.0, 6.0]), np.array([7.0, 8.0])

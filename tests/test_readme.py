@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import address
 import nbformat
 import pytest
+
+import address
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

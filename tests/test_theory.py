@@ -18,7 +18,12 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from torch.autograd.functional import hessian, jacobian
+from torch.nn.functional import softplus
+
 from evaluator import Values, evaluate, statements
+from layers import DropoutLayer, FCLayer, LeakyReLULayer, MeanOnlyBatchNormLayer
+from optim import SGD, Newton, rosenbrock, rosenbrock_hessian
 from printed import (
     BOXES,
     EXAMPLES,
@@ -36,11 +41,6 @@ from printed import (
     slips,
     worked,
 )
-from torch.autograd.functional import hessian, jacobian
-from torch.nn.functional import softplus
-
-from layers import DropoutLayer, FCLayer, LeakyReLULayer, MeanOnlyBatchNormLayer
-from optim import SGD, Newton, rosenbrock, rosenbrock_hessian
 
 ROOT = Path(__file__).parents[1]
 ANSWERS, WORKED = {}, {}

@@ -1,0 +1,168 @@
+"""Make the exercise notebooks from tasks.md and the solution: python exercises/make.py [--force].
+
+A task's cell is the solution's signature with a hole for the body. The notebooks are executed as they are shipped. One
+that somebody has worked in is not overwritten without --force. ``hand_out(path)`` (python exercises/make.py --hand-out
+PATH.zip) packs the homework without its solution.
+"""
+
+import ast
+import inspect
+import json
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT)]
+
+import layers  # noqa: E402
+import losses  # noqa: E402
+import optim  # noqa: E402
+import plot_utils  # noqa: E402
+import train_utils  # noqa: E402
+
+MODULES = layers, losses, optim, train_utils, plot_utils
+METHODS = "__init__", "forward", "backward", "step", "zero_grad", "train", "evaluate"
+HOLE = 'raise NotImplementedError("not written yet")'
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+# ------------------------------------------------------------------------------------------------- the solution's shape
+
+
+def find(name: str) -> object:
+    return next(vars(m)[name] for m in MODULES if getattr(vars(m).get(name), "__module__", "") == m.__name__)
+
+
+def signature(function: object) -> str:
+    """def name(arguments): as in the solution, without annotations and without its keyword-only options."""
+    definition = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
+    arguments = definition.args
+    arguments.kwonlyargs, arguments.kw_defaults = [], []
+    for argument in arguments.args:
+        argument.annotation = None
+    line = f"def {definition.name}({ast.unparse(arguments)}):".replace("'", '"')
+    if len(line) <= 116:
+        return line
+    return (
+        f"def {definition.name}(\n"
+        + "".join(f"    {part},\n" for part in line[:-2].partition("(")[2].split(", "))
+        + "):"
+    )
+
+
+def skeleton(name: str, docstring: str) -> str:
+    """The solution's class or function with holes for bodies."""
+    solution = find(name)
+    doc = f'"""{docstring.strip()}"""'
+    if not inspect.isclass(solution):
+        return f"{signature(solution)}\n" + textwrap.indent(f"{doc}\n{HOLE}", "    ")
+    own = [c for c in solution.__mro__ if c.__module__ in [m.__name__ for m in MODULES]]
+    base = next((c for c in own if c.__name__ in ("Layer", "Loss")), None)
+    own = [c for c in own if c is not base]
+    bases = f"({base.__name__})" if base else "(nn.Module)" if name == "SimpleMLP" else ""
+    methods = [next(vars(c)[m] for c in own if m in vars(c)) for m in METHODS if any(m in vars(c) for c in own)]
+    body = [doc, *(f"{signature(method)}\n    {HOLE}" for method in methods)]
+    return f"class {name}{bases}:\n" + textwrap.indent("\n\n".join(body), "    ")
+
+
+# ------------------------------------------------------------------------------------------------- the notebooks
+
+
+def repository() -> str:
+    return re.search(r'^repository = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
+
+
+def first_cell() -> str:
+    """The first code cell of the solved notebooks, and where the checker is."""
+    cells = nbformat.read(ROOT / "notebooks" / "01_optimization.ipynb", as_version=4).cells
+    return next(c.source for c in cells if c.cell_type == "code") + (
+        '\nsys.path[:0] = [str(root / "exercises"), str(root / "theory")]'
+    )
+
+
+def head(file: str, title: str) -> str:
+    address = repository().removeprefix("https://github.com/")
+    link = f"https://colab.research.google.com/github/{address}/blob/main/exercises/{file}.ipynb"
+    return (
+        f"# {title}\n\n[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})\n\n"
+        "In Colab, first save a copy: *File, Save a copy in Drive*. Each task is a cell with a hole, and one that checks "
+        "it and says what kind of mistake was made. What is not written yet says so, and the notebook goes on."
+    )
+
+
+def notebooks() -> dict[str, nbformat.NotebookNode]:
+    """The four notebooks, not executed, by file name."""
+    text = re.sub(r"<!--.*?-->", "", (HERE / "tasks.md").read_text(encoding="utf-8"), flags=re.S)
+    parts = re.split(r"^# ([a-z0-9_]+): (.*)$", text, flags=re.M)[1:]
+    return {file: notebook(file, title, body) for file, title, body in zip(*[iter(parts)] * 3, strict=True)}
+
+
+def notebook(file: str, title: str, body: str) -> nbformat.NotebookNode:
+    cells = [("markdown", head(file, title))]
+    blob = repository() + "/blob/main/"
+    body = body.replace("(QUESTIONS)", f"({blob}theory/questions.pdf)").replace(
+        "(THEORY)", f"({blob}theory/theory.pdf)"
+    )
+    body = body.replace("(SOLVED)", f"({blob}notebooks/{file}.ipynb)")
+    for text, kind, name, content in fences(body):
+        cells += [("markdown", part.strip()) for part in text.split("\n+++\n") if part.strip()]
+        if kind == "python":
+            cells.append(("code", content))
+        elif kind == "hint":
+            cells.append(("markdown", f"<details><summary>Hint</summary>\n\n{content}\n\n</details>"))
+        elif kind == "task":
+            cells += [("code", skeleton(name, content)), ("code", f"check({name})")]
+        elif kind == "formula":
+            cells += [("markdown", content), ("code", f'answer = r""\ncheck(answer, "{name}")')]
+    first = next(i for i, (kind, _) in enumerate(cells) if kind == "code")
+    cells.insert(first, ("code", first_cell()))
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    for number, (kind, source) in enumerate(cells):
+        new = nbformat.v4.new_markdown_cell if kind == "markdown" else nbformat.v4.new_code_cell
+        made.cells.append(new(source.strip(), id=f"{file[:2]}-{number:03d}"))
+    return made
+
+
+def fences(body: str) -> list[tuple[str, str, str, str]]:
+    """(text before, kind, name, content) of each fence, and the text after the last one."""
+    found, at = [], 0
+    for match in re.finditer(r"^```(python|task|formula|hint) ?(\S*)\n(.*?)^```$", body, re.M | re.S):
+        found.append((body[at : match.start()], match[1], match[2], match[3].strip("\n")))
+        at = match.end()
+    return [*found, (body[at:], "", "", "")]
+
+
+def execute(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    NotebookClient(
+        made, timeout=600, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(HERE)}}
+    ).execute()
+    return made
+
+
+def worked_in(path: Path, made: nbformat.NotebookNode) -> bool:
+    """Has somebody changed a cell of the notebook since it was made?"""
+    if not path.is_file():
+        return False
+    seen = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("made", [])
+    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return sources != seen
+
+
+def write(force: bool = False) -> None:
+    for file, made in notebooks().items():
+        path = HERE / f"{file}.ipynb"
+        if worked_in(path, made) and not force:
+            raise SystemExit(f"{path.name} has been worked in; move it away, or overwrite it with --force")
+        made.metadata["made"] = [cell.source for cell in made.cells if cell.cell_type == "code"]
+        path.write_text(nbformat.writes(execute(made)) + "\n", encoding="utf-8")
+        print(f"wrote {path.name}: {len(made.cells)} cells")
+
+
+if __name__ == "__main__":
+    write(force="--force" in sys.argv[1:])
