@@ -842,7 +842,7 @@ def _(newton: Callable) -> str:
 
 
 class Spy:
-    """A network of two layers y = x W with its gradient written out, a squared loss and an optimizer, which note in
+    """A network of two layers y = x W, a squared loss and an optimizer, which go by autograd and note in
     ``events`` what is done to them."""
 
     def __init__(self) -> None:
@@ -858,47 +858,45 @@ class Spy:
             def forward(self, X):
                 spy.events.append(f"forward {self.name}")
                 spy.modes.append(self.training)
-                self.X = X.detach()
-                return X @ self.W
+                with torch.enable_grad():
+                    self.X = X.detach().requires_grad_()
+                    self.Y = self.X @ self.W
+                return self.Y.detach()
 
             def backward(self, delta):
                 spy.events.append(f"backward {self.name}")
                 spy.deltas.append(delta.clone())
-                g = self.X.T @ delta
-                self.W.grad = g if self.W.grad is None else self.W.grad + g
-                return delta @ self.W.detach().T
+                self.Y.backward(delta)
+                return self.X.grad
 
         class SpyLoss(nn.Module):
             def forward(self, outputs, targets):
                 spy.events.append("loss")
-                self.difference = (outputs - targets).detach()
                 spy.outputs.append((outputs.detach().clone(), targets.clone()))
-                return (outputs - targets).square().mean()
+                with torch.enable_grad():
+                    self.Y = outputs.detach().requires_grad_()
+                    self.L = (self.Y - targets).square().mean()
+                return self.L.detach()
 
             def backward(self):
                 spy.events.append("backward of the loss")
-                return self.difference * (2 / self.difference.numel())
+                self.L.backward()
+                return self.Y.grad
 
-        class SpySGD:
-            def __init__(self, params, rate):
-                self.params, self.rate = list(params), rate
-
-            def zero_grad(self):
+        class SpySGD(torch.optim.SGD):
+            def zero_grad(self, *arguments, **named):
                 spy.events.append("zero_grad")
-                for p in self.params:
-                    p.grad = None
+                super().zero_grad(*arguments, **named)
 
-            def step(self):
+            def step(self, *arguments):
                 spy.events.append("step")
-                for p in self.params:
-                    if p.grad is not None:
-                        p.data -= self.rate * p.grad
+                super().step(*arguments)
 
         g = torch.Generator().manual_seed(3)
         self.deltas, self.outputs = [], []
         weights = torch.randn(3, 3, generator=g), torch.randn(3, 3, generator=g)
         self.model = nn.Sequential(*(SpyLayer(i, W) for i, W in enumerate(weights, 1)))
-        self.criterion, self.optimizer = SpyLoss(), SpySGD(self.model.parameters(), 0.01)
+        self.criterion, self.optimizer = SpyLoss(), SpySGD(self.model.parameters(), lr=0.01)
 
 
 class SpyLoader:

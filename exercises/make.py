@@ -1,16 +1,18 @@
 """Make the exercise notebooks from tasks.md and the solution: python exercises/make.py [--force].
 
 A task's cell is the solution's signature with a hole for the body. The notebooks are executed as they are shipped. One
-that somebody has worked in is not overwritten without --force. ``hand_out(path)`` (python exercises/make.py --hand-out
-PATH.zip) packs the homework without its solution.
+that somebody has worked in is not overwritten without --force.
+
+python exercises/make.py --hand-out homework2.zip packs the homework without its solution, for students.
 """
 
 import ast
+import hashlib
 import inspect
-import json
 import re
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -91,8 +93,8 @@ def head(file: str, title: str) -> str:
     link = f"https://colab.research.google.com/github/{address}/blob/main/exercises/{file}.ipynb"
     return (
         f"# {title}\n\n[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})\n\n"
-        "In Colab, first save a copy: *File, Save a copy in Drive*. Each task is a cell with a hole, and one that checks "
-        "it and says what kind of mistake was made. What is not written yet says so, and the notebook goes on."
+        "In Colab, first save a copy: *File, Save a copy in Drive*. Each task is a cell with a hole, and one that "
+        "checks it and says what kind of mistake was made. What is not written yet says so, and the notebook goes on."
     )
 
 
@@ -145,24 +147,108 @@ def execute(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return made
 
 
-def worked_in(path: Path, made: nbformat.NotebookNode) -> bool:
-    """Has somebody changed a cell of the notebook since it was made?"""
+def fingerprint(made: nbformat.NotebookNode) -> str:
+    return hashlib.sha256("\n\n".join(c.source for c in made.cells if c.cell_type == "code").encode()).hexdigest()
+
+
+def worked_in(path: Path) -> bool:
+    """Has somebody changed a code cell of the notebook since it was made?"""
     if not path.is_file():
         return False
-    seen = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("made", [])
-    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    return sources != seen
+    stored = nbformat.read(path, as_version=4)
+    return fingerprint(stored) != stored.metadata.get("made")
 
 
 def write(force: bool = False) -> None:
     for file, made in notebooks().items():
         path = HERE / f"{file}.ipynb"
-        if worked_in(path, made) and not force:
+        if worked_in(path) and not force:
             raise SystemExit(f"{path.name} has been worked in; move it away, or overwrite it with --force")
-        made.metadata["made"] = [cell.source for cell in made.cells if cell.cell_type == "code"]
+        made.metadata["made"] = fingerprint(made)
         path.write_text(nbformat.writes(execute(made)) + "\n", encoding="utf-8")
         print(f"wrote {path.name}: {len(made.cells)} cells")
 
 
+# ------------------------------------------------------------------------------------------------- the hand-out
+
+GIVEN = [  # what a student gets as it is; the modules below come with holes
+    *(f"exercises/{name}.py" for name in ("checker", "check_code", "check_formulas", "diagnoses")),
+    *("theory/evaluator.py", "theory/questions.pdf", "data/titanic.csv", "requirements.txt", "LICENSE"),
+    *("checks.py", "accuracy.py", "autograd_loss.py", "data_utils.py"),
+]
+KEPT = (
+    "Layer",
+    "add_grad",
+    "Loss",
+    "Step",
+    "set_seed",
+    "without_input_grad",
+    "prepare",
+    "shifted",
+    "use_style",
+    "show_source",
+    "show_gif",
+)
+FIRST_CELL = """# Find the modules of the homework.
+import sys
+from pathlib import Path
+
+root = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "train_utils.py").is_file())
+sys.path[:0] = [str(root), str(root / "exercises"), str(root / "theory")]"""
+READ_ME = """# Homework 2
+
+    python -m pip install -r requirements.txt && python -m jupyter lab exercises
+
+Four notebooks in `exercises/` are to be worked in; `theory/questions.pdf` has the theory questions. Each task is a
+cell with a hole, and a cell that checks it.
+"""
+
+
+def emptied(source: str) -> str:
+    """A module whose functions and methods, but those in KEPT, are holes; of a docstring the first line is left."""
+    tree, lines = ast.parse(source), source.splitlines()
+    for node in reversed([n for n in tree.body if getattr(n, "name", None) not in (None, *KEPT)]):
+        inner = node.body if isinstance(node, ast.ClassDef) else [node]
+        for function in reversed([n for n in inner if isinstance(n, ast.FunctionDef)]):
+            lines[function.body[0].lineno - 1 : function.end_lineno] = [" " * function.body[0].col_offset + HOLE]
+        if isinstance(node, ast.ClassDef) and ast.get_docstring(node):
+            doc = node.body[0]
+            first = lines[doc.lineno - 1].rstrip('"')
+            lines[doc.lineno - 1 : doc.end_lineno] = [f'{first}"""']
+    return "\n".join(lines) + "\n"
+
+
+def without_solution(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without what leads to the solution: badge, links, and the cell that clones the repository."""
+    for cell in made.cells:
+        cell.source = re.sub(r"\[!\[Open in Colab.*\n\n", "", cell.source)
+        cell.source = re.sub(r";\s*the solved notebook is \[here\]\([^)]*\)|\nThe derivations, [^\n]*", "", cell.source)
+        cell.source = re.sub(r"\[([^]]*)\]\([^)]*questions.pdf\)", r"[\1](../theory/questions.pdf)", cell.source)
+        if "REPOSITORY" in cell.source:
+            cell.source = FIRST_CELL
+    return made
+
+
+def hand_out(path: str | Path) -> Path:
+    """A zip with the homework and without its solution: the notebooks, the checker, and the modules with holes."""
+    path = Path(path)
+    if path.suffix != ".zip":
+        raise SystemExit(f"expected the name of a .zip file, got {path}")
+    files = {name: (ROOT / name).read_bytes() for name in GIVEN} | {"README.md": READ_ME.encode()}
+    for module in MODULES:
+        name = f"{module.__name__}.py"
+        files[name] = emptied((ROOT / name).read_text(encoding="utf-8")).encode()
+    for file, made in notebooks().items():
+        files[f"exercises/{file}.ipynb"] = (nbformat.writes(without_solution(made)) + "\n").encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(files.items()):
+            archive.writestr(f"homework2/{name}", content)
+    print(f"wrote {path}: {len(files)} files")
+    return path
+
+
 if __name__ == "__main__":
-    write(force="--force" in sys.argv[1:])
+    if "--hand-out" in sys.argv:
+        hand_out(sys.argv[sys.argv.index("--hand-out") + 1])
+    else:
+        write(force="--force" in sys.argv[1:])

@@ -1,8 +1,6 @@
 """The exercises: generated from the solution, solvable, and handed out without it."""
 
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -62,24 +60,76 @@ def solved(made):
 EXTRA = "import io\nfrom matplotlib.figure import Figure\nfrom PIL import Image"
 
 
+def run(made, folder):
+    """Execute the notebook in this folder, and return what it prints."""
+    NotebookClient(made, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    return "".join(o.text for c in made.cells for o in c.get("outputs", []) if o.get("name") == "stdout")
+
+
 @pytest.mark.proof
 @pytest.mark.parametrize("name", NAMES)
 def test_the_exercises_can_be_done(name, tmp_path):
     """With right answers every check says so, and the student's own classes train."""
     made = solved(make.notebooks()[name])
-    made.cells.insert(
-        next(i for i, c in enumerate(made.cells) if "from checker" in c.source), nbformat.v4.new_code_cell(EXTRA)
-    )
-    place = {"metadata": {"path": str(EXERCISES)}}
-    if name.startswith("03"):
-        made.cells[-1].source = made.cells[-1].source.replace(
-            '"boundaries.gif"', repr(str(tmp_path / "boundaries.gif"))
+    first = next(i for i, cell in enumerate(made.cells) if "from checker" in cell.source)
+    made.cells.insert(first, nbformat.v4.new_code_cell(EXTRA))
+    made.cells[-1].source = made.cells[-1].source.replace('"boundaries.gif"', repr(str(tmp_path / "boundaries.gif")))
+    printed = run(made, EXERCISES)
+    checks = [c for c in made.cells if c.cell_type == "code" and re.search(r"^check\(", c.source, re.M)]
+    assert "✗" not in printed and not re.search("^…", printed, re.M) and printed.count("✓") == len(checks)
+    assert not name.startswith("02") or "well done" in printed
+
+
+def test_a_notebook_that_somebody_has_worked_in_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setattr(make, "HERE", tmp_path)
+    monkeypatch.setattr(make, "execute", lambda made: made)
+    (tmp_path / "tasks.md").write_text("# theory: A title\n\n```python\nx = 1\n```\n", encoding="utf-8")
+    make.write()
+    make.write()  # nobody has
+    path = tmp_path / "theory.ipynb"
+    worked = path.read_text(encoding="utf-8").replace("x = 1", "x = 2")
+    path.write_text(worked, encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"theory\.ipynb has been worked in"):
+        make.write()
+    assert path.read_text(encoding="utf-8") == worked
+    make.write(force=True)
+    assert path.read_text(encoding="utf-8") != worked
+
+
+# ------------------------------------------------------------------------------------------------- the hand-out
+
+
+@pytest.fixture(scope="module")
+def homework(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hand out")
+    with zipfile.ZipFile(make.hand_out(folder / "homework2.zip")) as archive:
+        archive.extractall(folder)
+    return folder / "homework2"
+
+
+def test_the_hand_out_has_no_line_of_the_solution(homework):
+    handed = {
+        line.strip()
+        for path in homework.rglob("*")
+        if path.suffix in (".py", ".ipynb", ".md")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    }
+    for module in make.MODULES:
+        name = f"{module.__name__}.py"
+        gone = set((make.ROOT / name).read_text(encoding="utf-8").splitlines()) - set(
+            (homework / name).read_text(encoding="utf-8").splitlines()
         )
-    NotebookClient(made, timeout=900, kernel_name="python3", resources=place).execute()
-    printed = "".join(o.get("text", "") for c in made.cells for o in c.get("outputs", []) if o.get("name") == "stdout")
-    assert "✗" not in printed and "…" not in printed.replace("...", "")
-    assert printed.count("✓") == sum(
-        "check(" in c.source and "import" not in c.source for c in made.cells if c.cell_type == "code"
-    )
-    if name.startswith("02"):
-        assert "well done" in printed
+        lines = {line.strip() for line in gone if len(line.strip()) > 25 and re.search(r"[-+*/@=(]", line)}
+        assert len(lines) > 15 and not lines & handed, lines & handed
+    assert make.repository() not in "".join(handed) and "Solution" not in "".join(handed)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", NAMES)
+def test_the_hand_out_can_be_worked_in(homework, name):
+    path = homework / "exercises" / f"{name}.ipynb"
+    printed = run(nbformat.read(path, as_version=4), path.parent)
+    assert all(line.startswith("…") for line in printed.splitlines()) and "not written yet" in printed
+    if name in ("01_optimization", "theory"):
+        printed = run(solved(nbformat.read(path, as_version=4)), path.parent)
+        assert "✓" in printed and "✗" not in printed
