@@ -28,8 +28,8 @@ VALUES = Values(NAMES, {"i": 2, "j": 2}, [(0.25, {"u": 1.0}), (0.75, {"u": 3.0})
         (r"\sum_i [i=j]\,v_i - v_j", 0.0),
         (r"\diag(v) - \diag(A)", np.diag(V - [1, 4])),
         (r"\diag(v_i^2)", np.diag(V**2)),
-        (r"\E\,u^2 - \big(\E[u]\big)^2", 0.25 + 0.75 * 9 - 2.5**2),
-        (r"f(a)\,f'(a) - \sinh 2a", np.sin(2) * np.cos(2) - np.sinh(4)),
+        (r"\E\,u^2 - \E[u]^2 + \Var(2u)", 5 * (0.25 + 0.75 * 9 - 2.5**2)),
+        (r"f(a)\,f'(a) - \sinh 2a/a", np.sin(2) * np.cos(2) - np.sinh(4) / 2),
         (r"\sqrt{a + 2}\,|v|", 2 * np.hypot(5, 6)),
         (r"\lambda_{\max}(v v\T)", V @ V),
         (r"(1, -a, \frac12)", [[1], [-2], [0.5]]),
@@ -45,9 +45,24 @@ def test_value(formula, value):
     [
         (r"\int v", r"\int has no value"),
         (r"v + q", "q has no value"),
+        (r"a{a + 1}", "cannot read on at"),
+        (r"a^12", "TeX takes the first digit only"),
+        (r"v_12", "TeX takes the first digit only"),
+        (r"a^a^a", "a power of a power"),
+        (r"v_i_j", "two subscripts"),
+        (r"1\tfrac12", "two numbers side by side"),
+        (r"1/2a", "Set brackets"),
+        (r"\sum_{j\ne k} v_j", "the index k is not bound"),
+        (r"\sum_{i,i} v_i", "a sum over i,i"),
+        (r"\sum_i i", "i has no value"),
+        (r"f[a]", r"expected \("),
+        (r"|A|", "the length of a matrix"),
+        (r"\lambda_{\max}(A)", "not symmetric"),
+        (r"\diag(a)", "diag of a number"),
+        (r"\begin{pmatrix}1\end{bmatrix}", "does not end as it began"),
         (r"v_k", "the index k is not bound"),
         (r"v_i", "the index i is not bound"),
-        (r"A_i", "the index i is not bound"),
+        (r"A_i", "A has 2 indices"),
         (r"\sum_k v_k", "a sum over k, whose range was not given"),
         (r"v A", "a product of shapes"),
         (r"v + A", "a sum of shapes"),
@@ -82,6 +97,11 @@ def test_statements():
 def test_a_box_is_found_wherever_it_stands(tmp_path):
     (tmp_path / "a.tex").write_text("So \\answer{two}{2=\\frac{4}{2}.} % \\answer{commented}{out}\n", encoding="utf-8")
     assert boxes(tmp_path) == {"two": [r"2=\frac{4}{2}."]}
+    (tmp_path / "b.tex").write_text("\\answer {spaced}{1=1}", encoding="utf-8")
+    assert boxes(tmp_path)["spaced"] == ["1=1"]
+    (tmp_path / "b.tex").write_text("\\iffalse \\answer{hidden}{1=1} \\fi", encoding="utf-8")
+    with pytest.raises(ValueError, match="iffalse"):
+        boxes(tmp_path)
     (tmp_path / "b.tex").write_text("\\answer{two}{2=2}", encoding="utf-8")
     with pytest.raises(ValueError, match="two boxes are called two"):
         boxes(tmp_path)

@@ -27,6 +27,7 @@ from optim import SGD, Newton, rosenbrock, rosenbrock_hessian
 from printed import (
     BOXES,
     EXAMPLES,
+    SKELETONS,
     SOURCES,
     THEORY,
     Remainder,
@@ -44,7 +45,13 @@ from printed import (
 
 ROOT = Path(__file__).parents[1]
 ANSWERS, WORKED = {}, {}
-proves, works = registry(ANSWERS), registry(WORKED)
+works = registry(WORKED)
+
+
+def proves(label, skeleton=""):
+    """Register the check of a box, with the box's relations and words (printed.py), if it is evaluated."""
+    SKELETONS[label] = skeleton
+    return registry(ANSWERS)(label)
 
 
 def close(ours, truth, tolerance=1e-10):
@@ -106,7 +113,7 @@ def logistic_problems(n=20):
     return [Logistic(N, D) for N, D in zip(range(10, 10 + n), [1, 2, 3, 4] * n, strict=False)]
 
 
-@proves("logistic-stable")
+@proves("logistic-stable", "=")
 def _():
     for p in logistic_problems():
         printed("logistic-stable", p.names | {"E": p.E(p.w, p.b)}, p.sizes)
@@ -121,19 +128,19 @@ def _():
         close(stable, torch.tensor(truth, dtype=torch.float64))
 
 
-@proves("logistic-grad-w")
+@proves("logistic-grad-w", "=")
 def _():
     for p in logistic_problems():
         printed("logistic-grad-w", p.names | {r"\nabla_wE": grad(lambda w, p=p: p.E(w, p.b), p.w)})
 
 
-@proves("logistic-grad-b")
+@proves("logistic-grad-b", "==")
 def _():
     for p in logistic_problems():
         printed("logistic-grad-b", p.names | {r"\dd{E}{b}": grad(lambda b, p=p: p.E(p.w, b), p.b)}, p.sizes)
 
 
-@proves("logistic-stationary")
+@proves("logistic-stationary", '=; "and"; =')
 def _():
     p = Logistic(200, 3)
     theta = p.minimum()
@@ -144,7 +151,7 @@ def _():
     assert (yh - p.y).abs().min() > 0.01, "stationary, though no prediction equals its target"
 
 
-@proves("logistic-update")
+@proves("logistic-update", r"\leftarrow; \leftarrow")
 def _():
     for p in logistic_problems():
         w, b = p.w.clone().requires_grad_(), p.b.clone().requires_grad_()
@@ -153,7 +160,7 @@ def _():
         printed("logistic-update", p.names | {"new w": w.detach(), "new b": b.detach()}, p.sizes)
 
 
-@proves("logistic-hessian")
+@proves("logistic-hessian", "=; =")
 def _():
     for p in logistic_problems():
         H, S = hessian(p.E_theta, p.theta), hessian(lambda z, p=p: (softplus(z) - p.y * z).sum(), p.names["z"])
@@ -165,7 +172,7 @@ def _():
     assert eigenvalues.min() > -1e-12 and eigenvalues[0].abs() < 1e-12, "equal columns: convex, but not strictly"
 
 
-@proves("logistic-lipschitz")
+@proves("logistic-lipschitz", "=")
 def _():
     for p in logistic_problems():
         bound = torch.linalg.eigvalsh(p.X1.T @ p.X1).max() / 4
@@ -182,7 +189,7 @@ def _():
         assert (torch.stack(values).diff() <= 1e-12).all()
 
 
-@proves("logistic-irls")
+@proves("logistic-irls", r"\leftarrow=")
 def _():
     for p in logistic_problems():
         p.theta = 0.3 * p.theta  # S^-1 is large where yh is close to 0 or 1
@@ -194,7 +201,7 @@ def _():
         printed("logistic-irls", p.names | names)
 
 
-@proves("logistic-irls-diverges")
+@proves("logistic-irls-diverges", r"=; =; =; \approx")
 def _():
     p = Logistic(4, 1)
     x, p.y = torch.tensor([1.0, 2, -1, 30]).double(), torch.tensor([1.0, 0, 0, 1]).double()
@@ -236,7 +243,7 @@ def _():
     names |= {r"\nabla_wE": gradient[0], r"\dd{E}{b}": gradient[1]}
     names |= {"new w": w - gradient[0], "new b": b - gradient[1]}
     names |= {r"\tilde X": p.X1, "H": H}
-    worked("logistic", names, {"n": 2})
+    worked("logistic", names, {"n": 2}, beside=[])
 
 
 # --------------------------------------------------------------------------------------- Q2: batch normalisation
@@ -246,7 +253,7 @@ def mean_only(x, gamma, beta):
     return gamma * (x - x.mean()) + beta
 
 
-@proves("bn-noise-variance")
+@proves("bn-noise-variance", r"=\approx")
 def _():
     tau = 1.7
     for n in 2, 5, 20, 10_000:
@@ -258,7 +265,7 @@ def _():
         assert numerator == pytest.approx(variance, rel=1e-12)
 
 
-@proves("bn-noise-scale")
+@proves("bn-noise-scale", r'=; "sothat"; \approx')
 def _():
     """The batch's tau^2 is a quadratic form x^T A x, of variance 2 tau^4 tr A^2 for Gaussian x; its root is a chi."""
     tau = 1.7
@@ -274,21 +281,19 @@ def _():
     printed("bn-noise-scale", names, slack=1e-7)
 
 
-@proves("bn-noise-penalty")
+@proves("bn-noise-penalty", "=")
 def _():
     for _ in range(20):
         y, w, x_hat, xi, p = *randn(4).tolist(), 0.3  # xi or xi' with probabilities p and 1 - p, mean 0
         draws = [(p, {r"\zeta": xi}), (1 - p, {r"\zeta": -p / (1 - p) * xi})]
-        variance = p * xi**2 + (1 - p) * (p / (1 - p) * xi) ** 2
-        names = {"y_d": y, "w": w, r"\bar x": x_hat, r"\zeta": 1, r"\Var": lambda c, variance=variance: c**2 * variance}
-        printed("bn-noise-penalty", names, draws=draws)
+        printed("bn-noise-penalty", {"y_d": y, "w": w, r"\bar x": x_hat}, draws=draws)
 
 
 def bn_case(n):
     return randn(n), randn(()), randn(()), randn(n)
 
 
-@proves("bn-mean-only-grad")
+@proves("bn-mean-only-grad", "=; =")
 def _():
     for n in range(1, 21):
         x, gamma, beta, g = bn_case(n)
@@ -303,7 +308,7 @@ def _():
         close(layer.backward(g[:, None])[:, 0], truth)
 
 
-@proves("bn-mean-only-params")
+@proves("bn-mean-only-params", "=; =")
 def _():
     for n in range(1, 21):
         x, gamma, beta, g = bn_case(n)
@@ -318,7 +323,7 @@ def _():
         close(layer.beta.grad[0, 0], true_beta)
 
 
-@proves("bn-large-batch")
+@proves("bn-large-batch", r"\to; (N\to\infty)")
 def _():
     gamma, mean = 1.3, 0.4
     for n in 100, 10_000:
@@ -330,11 +335,12 @@ def _():
     g = g - g.mean() + mean  # a batch whose mean is E[g], as in the limit
     names = {r"\gamma": gamma, r"\delta": g, r"\dd{L}{x}": layer.backward(g[:, None])[:, 0]}
     n = 100
-    printed("bn-large-batch", names, {"i": n}, [(1.0, {r"\delta": mean})], words=[r"(N\to\infty)"])
+    draws = [(0.25, {r"\delta": 4 * mean}), (0.75, {r"\delta": 0.0})]
+    printed("bn-large-batch", names, {"i": n}, draws, words=[r"(N\to\infty)"])
     assert size(layer.backward(g[:, None])[:, 0], gamma * g) > gamma * mean / 2, "not gamma g, unless E[g] = 0"
 
 
-@proves("bn-batch-of-one")
+@proves("bn-batch-of-one", "=; =; =; =; =")
 def _():
     layer = MeanOnlyBatchNormLayer(3).double()
     layer.beta.data.copy_(randn(1, 3))
@@ -358,7 +364,7 @@ def _():
     assert not x2.grad.any() and not gamma.grad.any()
 
 
-@proves("bn-full-grad")
+@proves("bn-full-grad", "=")
 def _():
     for n in range(2, 21):
         for eps in 0.0, 0.1:
@@ -386,7 +392,7 @@ def _():
     names = {"x": x, r"\gamma": gamma, r"\beta": beta, r"\delta": delta, r"\mu": x.mean(), r"\hat x": x - x.mean()}
     names |= {"y": mean_only(x, gamma, beta), r"\hat\tau": x.std(correction=0), r"\epsilon": 0.0}
     names |= {rf"\dd{{L}}{{{name}}}": value for name, value in zip(("x", r"\gamma", r"\beta"), truth, strict=True)}
-    worked("batch-norm", names, {"i": 2})
+    worked("batch-norm", names, {"i": 2}, beside=[r"\hat x", r"\mp1"])
     assert grad(lambda x: delta @ ((x - x.mean()) / x.std(correction=0)), x).abs().max() < 1e-15
 
 
@@ -437,7 +443,7 @@ def networks(n=20):
     return [TwoLayers(D, H, K) for D, H, K in zip(range(1, n + 1), range(n, 0, -1), [2, 3, 5, 9] * n, strict=False)]
 
 
-@proves("softmax-jacobian")
+@proves("softmax-jacobian", "=; =")
 def _():
     for K in range(1, 21):
         z = 2 * randn(K)
@@ -452,7 +458,7 @@ def _():
             assert sympy.simplify(sympy.diff(yh[k], z[i]) - yh[k] * (int(i == k) - yh[i])) == 0
 
 
-@proves("softmax-ce-grad")
+@proves("softmax-ce-grad", "=")
 def _():
     for K in range(2, 21):
         z, y = 2 * randn(K), torch.eye(K, dtype=torch.float64)[K // 2]
@@ -461,21 +467,21 @@ def _():
         assert abs(truth.sum()) < 1e-14
 
 
-@proves("mlp-grad-w2")
+@proves("mlp-grad-w2", "=; =")
 def _():
     for p in networks():
         true_W2, true_b2 = grad(lambda W2, p=p: p.loss(W2=W2), p.W2), grad(lambda b2, p=p: p.loss(b2=b2), p.b2)
         printed("mlp-grad-w2", p.names | {r"\dd{L}{W_2}": true_W2, r"\dd{L}{b_2}": true_b2})
 
 
-@proves("mlp-grad-w1")
+@proves("mlp-grad-w1", "=; =; =")
 def _():
     for p in networks():
         delta = grad(lambda b1, p=p: p.loss(b1=b1), p.b1)
         printed("mlp-grad-w1", p.names | {r"\dd{L}{W_1}": p.grad_W1(), r"\dd{L}{b_1}": delta, r"\delta_1": delta})
 
 
-@proves("mlp-batch-grad")
+@proves("mlp-batch-grad", "=; =; =")
 def _():
     """Also with the layers themselves: FCLayer's W is W1 transposed, examples are rows, the mask is the layer's."""
     N, D, H, K, slope = 9, 5, 7, 4, 0.1
@@ -505,7 +511,7 @@ def _():
     close(fc2.W.grad.T, true2)
 
 
-@proves("mlp-mask-mean")
+@proves("mlp-mask-mean", r"=\ne=; (wh\ne0)")
 def _():
     def loss(h, w, m):
         return softplus(-w * m * h)  # of z_2 = (wmh, 0) and the target (1, 0)
@@ -562,7 +568,11 @@ def _():
     }
     names |= {r"\yh": torch.softmax(z2, 0), "L": loss(z2), r"\delta_2": grad(loss, z2), r"\dd{L}{W_1}": p.grad_W1()}
     names |= {r"\dd{L}{d}": grad(lambda d: loss(p.W2 @ d), d), r"\dd{L}{h}": grad(lambda h: loss(p.W2 @ (p.m * h)), h)}
-    worked("two-layers", names | {r"\delta_1": grad(lambda b1: p.loss(b1=b1), p.b1)})
+    worked(
+        "two-layers",
+        names | {r"\delta_1": grad(lambda b1: p.loss(b1=b1), p.b1)},
+        beside=[r"W_2\T\delta_2", r"\name", r"\shape", "L", r"\op", "L", "z_2", "d", "h", "z_1", r"\yh-y", r"W_2\T"],
+    )
 
 
 # -------------------------------------------------------------------------- Q4: the Jacobian of the gradient
@@ -624,7 +634,7 @@ def _():
     def F(x):
         return x[0] * x[1] ** 2 + torch.exp(x[2])
 
-    x, v = torch.tensor([1.0, 2.0, 0.0]).double(), torch.tensor([1.0, 1.0, 0.0]).double()
+    x, v = torch.tensor([2.0, 3.0, 0.0]).double(), torch.tensor([1.0, 1.0, 0.0]).double()
     J = jacobian(lambda x: jacobian(F, x, create_graph=True), x)
     names = {
         "x": x,
@@ -634,7 +644,11 @@ def _():
         "v": v,
         "H": second_differences(F, x).round(decimals=3),
     }
-    worked("hessian", names | {"x_1": 1, "x_2": 2, "x_3": 0, r"\rho": 0})
+    worked(
+        "hessian",
+        names | {"x_1": 2, "x_2": 3, "x_3": 0, r"\rho": 0},
+        beside=[r"\big((3+\rho)^2,\, 2(2+\rho)(3+\rho),\, 1\big)", r"x + \rho v", "(6, 10, 0)"],
+    )
 
 
 # ------------------------------------------------------------------------------ Q5: noise on a linear neuron
@@ -653,7 +667,7 @@ def two_point_noise(n, s):
     return list(1 + s * signs.double())
 
 
-@proves("dropout-grad")
+@proves("dropout-grad", "=")
 def _():
     for n in range(1, 11):
         w, x, y_d, delta = randn(n), randn(n), randn(()), 1 + 0.5 * randn(n)
@@ -662,7 +676,7 @@ def _():
         printed("dropout-grad", names, {"i": n, "k": n})
 
 
-@proves("dropout-mean-loss")
+@proves("dropout-mean-loss", "=")
 def _():
     for n in range(1, 7):
         w, x, y_d, s = randn(n), randn(n), randn(()), 0.7
@@ -671,7 +685,7 @@ def _():
         printed("dropout-mean-loss", {"w": w, "x": x, "y_d": y_d, "s": s}, {"k": n}, draws)
 
 
-@proves("dropout-mean-grad")
+@proves("dropout-mean-grad", "=")
 def _():
     for n in range(1, 7):
         w, x, y_d, s = randn(n), randn(n), randn(()), 0.7
@@ -680,7 +694,7 @@ def _():
         printed("dropout-mean-grad", {"w": w, "x": x, "y_d": y_d, "s": s}, {"i": n}, draws)
 
 
-@proves("dropout-ridge")
+@proves("dropout-ridge", "=")
 def _():
     X, y, s2 = randn(30, 4), randn(30), 0.5
     G = X.T @ X
@@ -697,7 +711,7 @@ def _():
     close(w, torch.linalg.solve(G + lam.diag(), X.T @ y))
 
 
-@proves("dropout-bernoulli")
+@proves("dropout-bernoulli", "==")
 def _():
     p = sympy.symbols("p", positive=True)
     mean = (1 - p) / (1 - p)
@@ -708,7 +722,7 @@ def _():
         printed("dropout-bernoulli", {"p": p, "s": variance**0.5, r"\Var\nu": variance})
 
 
-@proves("dropout-scale-invariance")
+@proves("dropout-scale-invariance", '=; "hence"; =')
 def _():
     X, y, s2, c = randn(30, 4), randn(30), 0.5, torch.tensor([0.1, 1.0, 7.0, 100.0], dtype=torch.float64)
 
@@ -720,7 +734,7 @@ def _():
     assert size(X * c @ solution(X * c, plain=True), X @ solution(X, plain=True)) > 1e-3, "plain L2 is not invariant"
 
 
-@proves("dropout-logistic")
+@proves("dropout-logistic", '=; "forGaussiannoise"')
 def _():
     """Gauss-Hermite quadrature of the mean over z~ ~ N(z, s^2 sum w^2 x^2); the remainder is Taylor's, of order s^4."""
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(60))
@@ -754,7 +768,12 @@ def _():
     best = np.linspace(0, 2, 2001)
     mean_loss = sum(0.5 * 0.5 * (3 - nu.item() * best * 2) ** 2 for nu in noise)
     names = {"w": w, "x": x, "y_d": y_d, "p": 0.5, "s": np.std([0, 2]), "w^*": best[mean_loss.argmin()]}
-    worked("dropout", names, draws=draws)
+    worked(
+        "dropout",
+        names,
+        draws=draws,
+        beside=[r"\nu", r"\frac12", r"\frac12\cdot3^2", r"\frac12(-1)^2", "0", r"-2\cdot2\cdot(-1)"],
+    )
 
 
 # --------------------------------------------------------------------------------------------- Q6: Newton's method
@@ -768,7 +787,7 @@ def exponential_f(x):
 ROOT_OF_F = np.log(2)
 
 
-@proves("newton-step")
+@proves("newton-step", "==")
 def _():
     x, g, x_n = sympy.symbols("x", real=True), sympy.Function("g"), sympy.symbols("x_t", real=True)
     g1, g2 = g(x_n).diff(x_n), g(x_n).diff(x_n, 2)
@@ -777,13 +796,14 @@ def _():
     for equation in tangent, parabola.diff(x):
         (solution,) = sympy.solve(equation, x)
         assert sympy.simplify(solution - (x_n - g1 / g2)) == 0
-    _, history = Newton(lambda t: (np.exp(t[0]) - 2 * t[0], np.exp(t) - 2, np.exp(t)[None]), [1.0])
+    f, f1 = (lambda x: x**3 + x**2 - 2), (lambda x: 3 * x**2 + 2 * x)
+    _, history = Newton(lambda t: (t[0] ** 4 / 4 + t[0] ** 3 / 3 - 2 * t[0], f(t), f1(t)[None]), [2.0])
     for before, after in pairwise(history):
-        names = {"x_t": before.theta[0], "x_{t+1}": after.theta[0], "f": lambda x: np.exp(x) - 2, "f'": np.exp}
-        printed("newton-step", names | {"g'": names["f"], "g''": np.exp}, slack=1e-14)
+        names = {"x_t": before.theta[0], "x_{t+1}": after.theta[0], "f": f, "f'": f1, "g'": f, "g''": f1}
+        printed("newton-step", names, slack=1e-14)
 
 
-@proves("newton-error")
+@proves("newton-error", r'==; "forsome"; \xi_t; "between"; x_t; "and"; x^*')
 def _():
     functions = {"f": lambda x: x**3 + x**2 - 2, "f'": lambda x: 3 * x**2 + 2 * x, "f''": lambda x: 6 * x + 2}
     f, f1, _ = functions.values()
@@ -796,14 +816,14 @@ def _():
         assert min(x, 1) < xi < max(x, 1)
 
 
-@proves("newton-bound")
+@proves("newton-bound", r'\le; "and"; <; "implies"; e_t\to0')
 def _():
-    for x in 0.6, 0.9:  # f = x^2 - 1: f'' = M everywhere and, left of the root, f'(x) = m is the smallest slope
-        e, e_next = x - 1, x - (x**2 - 1) / (2 * x) - 1
-        names = {"e_t": e, "e_{t+1}": e_next, "B": 2.0, "c": 2 * x, "e_0": 2 * 2 * x / 2.0}
-        words = ['"implies"', r"e_t\to0"]
-        printed("newton-bound", names, words=words, slack=1e-12, tight=True)
-        printed("newton-bound", names | {"B": 2.1, "e_0": x}, words=words)
+    words = ['"implies"', r"e_t\to0"]
+    for root, x in (1, 0.6), (1, 0.9), (-1, -0.7):  # f = 1.5 (x^2 - 1): f'' = B, and c = |f'(x)| between x and the root
+        e, e_next = x - root, x - (x**2 - 1) / (2 * x) - root
+        names = {"e_t": e, "e_{t+1}": e_next, "B": 3.0, "c": 3 * abs(x)}
+        printed("newton-bound", names | {"e_0": -2 * names["c"] / 3}, words=words, slack=1e-12, tight=True)
+        printed("newton-bound", names | {"B": 3.1, "e_0": e}, words=words)
     for radius in 0.1, 0.3, 0.5:
         M, m = np.exp(ROOT_OF_F + radius), np.exp(ROOT_OF_F - radius)  # of |f''| and |f'| on the interval
         for e0 in np.linspace(-radius, radius, 21):
@@ -817,7 +837,7 @@ def _():
                 assert abs(x - ROOT_OF_F) < 1e-3 * radius
 
 
-@proves("newton-constant")
+@proves("newton-constant", "=; ==")
 def _():
     """In exact arithmetic with 60 digits: the order, C, and a remainder that falls like e^3."""
     f = (lambda x: sympy.exp(x) - 2, sympy.exp), (lambda x: x**3 - 2, lambda x: 3 * x**2)
@@ -832,12 +852,12 @@ def _():
         assert abs(errors[4] / errors[3] ** 2 - C) < 1e-6
         remainders = [abs(b - sympy.N(C, 17) * a**2) / abs(a) ** 3 for a, b in pairwise(errors)]
         assert max(remainders) < 2
-    for x, C in (ROOT_OF_F, 0.5), (1.0, 1.5):  # of exp(x) - 2, and of x^3 - x at 1: 6 / (2 * 2)
-        f1, f2 = (np.exp, np.exp) if C == 0.5 else (lambda x: 3 * x**2 - 1, lambda x: 6 * x)
-        names = {"x^*": x, "C": C, "f'": f1, "f''": f2, "g''": f1, "g'''": f2, "e_t": 1e-4, "O": Remainder(1e-12)}
-        f = (lambda x: np.exp(x) - 2) if C == 0.5 else (lambda x: x**3 - x)
-        names["e_{t+1}"] = 1e-4 - f(x + 1e-4) / f1(x + 1e-4)
-        printed("newton-constant", names, slack=1e-11)
+    e = 1e-3
+    for x, C in (1.0, 8 / 10), (2.0, 14 / 32):  # roots of f = x^3 + x^2 - 2 and - 12; the rest is below 1.4 e^3
+        f, f1, f2 = (lambda x: x**3 + x**2), (lambda x: 3 * x**2 + 2 * x), (lambda x: 6 * x + 2)
+        names = {"x^*": x, "C": C, "f'": f1, "f''": f2, "g''": f1, "g'''": f2, "e_t": e, "O": Remainder(e**3)}
+        names["e_{t+1}"] = e - (f(x + e) - f(x)) / f1(x + e)
+        printed("newton-constant", names, slack=2e-9)
     symbol = sympy.symbols("x")
     g = sympy.exp(symbol) - 2 * symbol
     assert g.diff(symbol, 3).subs(symbol, sympy.log(2)) / (
@@ -845,14 +865,14 @@ def _():
     ) == sympy.Rational(1, 2)
 
 
-@proves("newton-third-order")
+@proves("newton-third-order", r"g=\ln\cosh; \to")
 def _():
     for e in 0.01, -0.02:
         names = {"e_t": e, "e_{t+1}": e - np.tanh(e) * np.cosh(e) ** 2}
         printed("newton-third-order", names, words=[r"g=\ln\cosh"], slack=1e-3)
 
 
-@proves("newton-multiple-root")
+@proves("newton-multiple-root", r"\to")
 def _():
     for m in 2, 3, 5:
         x = 0.5
@@ -861,10 +881,10 @@ def _():
             f, f1 = x**m * (1 + x), m * x ** (m - 1) * (1 + x) + x**m  # (x - 0)^m h(x), h = 1 + x
             x = x - f / f1
         assert abs(x / e - (1 - 1 / m)) < 1e-4 + 10 * abs(e)
-    _, history = Newton(lambda t: (t[0] ** 4, 4 * t**3, 12 * t[None] ** 2), [1.0])  # g' = 4 t^3, m = 3
-    ratios = [b.theta[0] / a.theta[0] for a, b in pairwise(history)]
-    for ratio in ratios:
-        printed("newton-multiple-root", {"r": 3, "e_t": 0.5, "e_{t+1}": 0.5 * ratio}, slack=1e-12)
+    for r in 3, 5:  # g' = x^r, whose Newton step divides x by the same number always
+        _, history = Newton(lambda t, r=r: (t[0] ** (r + 1) / (r + 1), t**r, r * t[None] ** (r - 1)), [1.0])
+        for a, b in pairwise(history[:6]):
+            printed("newton-multiple-root", {"r": r, "e_t": a.theta[0], "e_{t+1}": b.theta[0]}, slack=1e-12)
 
 
 @proves("newton-cycle")
@@ -877,7 +897,7 @@ def _():
     assert visited == [0, 1, 0, 1, 0, 1]
 
 
-@proves("newton-log-cosh")
+@proves("newton-log-cosh", r'g=\ln\cosh; =; "divergesfor"; |x_0|>1.08866\ldots')
 def _():
     for x_n in -1.5, -0.3, 0.7, 2.0:
         x_next = x_n - np.tanh(x_n) * np.cosh(x_n) ** 2
@@ -901,7 +921,7 @@ def _():
     assert abs(damped[0]) < 1e-9
 
 
-@proves("newton-affine")
+@proves("newton-affine", "=; =")
 def _():
     def g(x):
         return torch.exp(x).sum() + (x**4).sum() + (x @ x) ** 2
@@ -924,8 +944,9 @@ def _():
     for _ in range(3):
         x.append(x[-1] - (x[-1] ** 2 - 4) / (2 * x[-1]))
     names = {f"x_{t}": value for t, value in enumerate(x)} | {f"e_{t}": value - 2 for t, value in enumerate(x)}
-    names |= {"x": 5.0, "f": 21.0, "x^*": 2.0, "f''": 2.0, "C": 2 / (2 * 4)}
-    worked("newton", names | {"x_t": x[1], "e_t": x[1] - 2, "e_{t+1}": x[2] - 2})
+    names |= {"x": 7.0, "f": 45.0, "x^*": 2.0, "f''": 2.0, "C": 2 / (2 * 4)}
+    for t in range(3):
+        worked("newton", names | {"x_t": x[t], "e_t": x[t] - 2, "e_{t+1}": x[t + 1] - 2}, beside=[])
 
 
 # ------------------------------------------------------------------------------------ Q7: softmax cross-entropy
@@ -940,14 +961,14 @@ def logits_and_targets():
         yield 2 * randn(K), torch.softmax(randn(K), 0)
 
 
-@proves("ce-grad")
+@proves("ce-grad", "=; =")
 def _():
     for z, y in logits_and_targets():
         names = {"z": z, "y": y, r"\yh": torch.softmax(z, 0), "L": lambda z, y=y: cross_entropy(torch.from_numpy(z), y)}
         printed("ce-grad", names | {r"\nabla_zL": grad(lambda z, y=y: cross_entropy(z, y), z)})
 
 
-@proves("ce-hessian")
+@proves("ce-hessian", r"=; =; H_{ij}=-\yh_i\yh_j; (i\nej)")
 def _():
     for z, y in logits_and_targets():
         yh = torch.softmax(z, 0)
@@ -959,7 +980,7 @@ def _():
             assert evaluate(statements(BOXES["ce-hessian"])[2][2], values) == pytest.approx(H[i, j].item(), abs=1e-12)
 
 
-@proves("ce-psd")
+@proves("ce-psd", r"==\ge")
 def _():
     for z, _ in logits_and_targets():
         yh, v = torch.softmax(z, 0), randn(len(z))
@@ -985,7 +1006,7 @@ def _():
         assert vectors[:, 0].std() < 1e-8
 
 
-@proves("ce-lambda-max")
+@proves("ce-lambda-max", r"\le")
 def _():
     for z, _ in logits_and_targets():
         yh = torch.softmax(z, 0)
@@ -1010,7 +1031,7 @@ def _():
             assert cross_entropy(5 * randn(K), y) > 0
 
 
-@proves("ce-convex-linear")
+@proves("ce-convex-linear", r'=\succeq; (z=Wx,\"rowsof"W"stacked")')
 def _():
     for K, D in (2, 3), (3, 2), (4, 5):
         x, y, W = randn(D), torch.softmax(randn(K), 0), randn(K * D)
@@ -1045,7 +1066,7 @@ def _():
     yh = torch.softmax(z, 0)
     names = {"z": z, "y": y, "v": v, r"\yh": yh, "H": H, "L": cross_entropy(z, y), r"\one": torch.ones(3)}
     names |= {r"\nabla_zL": grad(lambda z: cross_entropy(z, y), z), r"\Var_{\yh}(v)": (yh * (v - yh @ v) ** 2).sum()}
-    worked("cross-entropy", names)
+    worked("cross-entropy", names, beside=[])
 
 
 # ------------------------------------------------------------------------------------ the document itself
@@ -1087,6 +1108,22 @@ def test_the_pdf_was_built_from_these_sources(name):
     digest = subprocess.run([sys.executable, THEORY / "source_hash.py"], capture_output=True, text=True, check=True)
     (stored,) = set(re.findall(rb"/SourceHash ?\(([0-9a-f]{64})\)", (THEORY / name).read_bytes()))
     assert stored.decode() == digest.stdout.strip(), f"{name} is older than its sources: run make -C theory"
+
+
+def test_the_document_has_every_question_and_its_macros_mean_what_the_evaluator_takes_them_for():
+    questions = [name.removesuffix(".tex") for name in SOURCES if re.match(r"q\d_", name)]
+    assert re.findall(r"^\\input{(q.*)}$", SOURCES["theory.tex"], re.M) == questions
+    macros = dict(
+        re.findall(r"^\\(?:newcommand|DeclareMathOperator){(\\\w+)}((?:\[\d\])?{.*})$", SOURCES["notation.tex"], re.M)
+    )
+    assert macros[r"\yh"] == r"{\hat y}" and macros[r"\one"] == r"{\mathbf 1}" and macros[r"\T"] == r"{^{\!\top}}"
+    assert macros[r"\dd"] == r"[2]{\frac{\partial #1}{\partial #2}}" and macros[r"\E"] == r"{\mathbb E}"
+    assert [macros[rf"\{name}"] for name in ("Var", "diag", "softplus", "lse")] == [
+        "{Var}",
+        "{diag}",
+        "{softplus}",
+        "{logsumexp}",
+    ]
 
 
 def test_the_readme_maps_every_question_to_its_answers_and_sections():

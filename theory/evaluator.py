@@ -17,21 +17,18 @@ import numpy as np
 TOKEN = re.compile(
     r"\"[^\"]*\"|\\(?:hat|tilde|bar) *(?:\\[A-Za-z]+|[A-Za-z])|\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|[A-Za-z]|\S"
 )
-SPACES = {r"\,", r"\!", r"\;", r"\big", r"\Big", r"\bigg", r"\Bigg", r"\left", r"\right", r"\displaystyle"}
+SPACES = {r"\,", r"\!", r"\;", r"\big", r"\Big"}
 SEPARATORS = {r"\quad", r"\qquad", r"\ "}
-RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\to", r"\approx", r"\leftarrow", r"\succeq", r"\iff"}
+RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\to", r"\approx", r"\leftarrow", r"\succeq"}
 FUNCTIONS = {
     r"\ln": np.log,
     r"\sinh": np.sinh,
-    r"\cosh": np.cosh,
-    r"\tanh": np.tanh,
     r"\softplus": lambda z: np.logaddexp(0, z),
     r"\lse": lambda z: np.logaddexp.reduce(z, axis=None),
-    r"\lambda_\max": lambda M: np.linalg.eigvalsh(M)[-1],
-    r"\lambda_\min": lambda M: np.linalg.eigvalsh(M)[0],
+    r"\lambda_\max": lambda M: _symmetric_eigenvalues(M)[-1],
 }
 ENDS = {"+", "-", ",", ")", "]", "}", "&", "\\\\", r"\end", None}  # of a product
-CLOSING = {"(": ")", "[": "]", r"\{": r"\}", "{": "}", "|": "|"}
+CLOSING = {"(": ")", "[": "]", "|": "|"}
 
 
 class FormulaError(ValueError):
@@ -43,7 +40,9 @@ def boxes(folder: Path, macro: str = "answer", arguments: int = 2) -> dict[str, 
     found: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*.tex")):
         source = re.sub(r"(?<!\\)%.*", "", path.read_text(encoding="utf-8"))
-        for start in re.finditer(rf"\\{macro}\{{", source):
+        if r"\iffalse" in source:
+            raise FormulaError(f"{path.name}: what stands after \\iffalse is not printed; delete it")
+        for start in re.finditer(rf"\\{macro}\s*\{{(?!#)", source):
             end, parts = start.end() - 1, []
             for _ in range(arguments):
                 end = re.compile(r"\s*").match(source, end).end()
@@ -167,11 +166,15 @@ class Parser:
     def __init__(self, tokens: list[str], values: "Values"):
         self.tokens, self.at, self.values = [*tokens, None], 0, values
         self.bars = 0  # |...| that are open
+        self.number = -1  # where a plain number has just ended
+
+    def error(self, text: str) -> FormulaError:
+        return FormulaError(f"{' '.join(self.tokens[:-1])}: {text}")
 
     def next(self, *expected: str) -> str:
         token = self.tokens[self.at]
         if token is None or (expected and token not in expected):
-            raise FormulaError(f"{' '.join(self.tokens[:-1])}: expected {' or '.join(expected)}, got {token!r}")
+            raise self.error(f"expected {' or '.join(expected)}, got {token!r}")
         self.at += 1
         return token
 
@@ -187,17 +190,19 @@ class Parser:
 
     def product_(self) -> Node:
         r"""Factors side by side, which bind closer than \odot and \otimes between them."""
-        groups, operators = [[self.power()]], []
+        groups, operators, divided = [[self.power()]], [], False
         while (token := self.tokens[self.at]) not in RELATIONS | ENDS and not (token == "|" and self.bars):
             if token in (r"\odot", r"\otimes"):
                 operators.append(self.next())
                 groups.append([])
+            elif divided:
+                raise self.error(f"a/b{token}: is {token} divided by, too? Set brackets")
             if token in (r"\cdot", "/"):
                 self.next()
-            elif token[0].isdigit() and self.tokens[self.at - 1][0].isdigit():
-                raise FormulaError(f"{' '.join(self.tokens[:-1])}: two numbers side by side")
-            factor = self.power()
-            groups[-1].append((lambda f: lambda v: _inverse(f(v)))(factor) if token == "/" else factor)
+            elif self.number == self.at and (token[0].isdigit() or token in (r"\frac", r"\tfrac")):
+                raise self.error("two numbers side by side")
+            factor, divided = self.power(), token == "/"
+            groups[-1].append((lambda f: lambda v: _inverse(f(v)))(factor) if divided else factor)
 
         def value(v):
             first, *others = (reduce(partial(_times, None), [factor(v) for factor in group]) for group in groups)
@@ -215,6 +220,8 @@ class Parser:
             else:
                 exponent = self.group()
                 base = (lambda b, e: lambda v: _power(b(v), e(v)))(base, exponent)
+                if self.tokens[self.at] == "^":
+                    raise self.error("a power of a power; set brackets")
         return base
 
     def group(self) -> Node:
@@ -224,12 +231,18 @@ class Parser:
             node = self.sum_()
             self.next("}")
             return node
-        return Parser([self.next()], self.values).sum_()
+        return Parser([self.single()], self.values).sum_()
+
+    def single(self) -> str:
+        token = self.next()
+        if len(token) > 1 and token[0].isdigit():
+            raise self.error(f"of {token} TeX takes the first digit only; set braces")
+        return token
 
     def raw(self) -> str:
         """An argument as text."""
         if self.tokens[self.at] != "{":
-            return self.next()
+            return self.single()
         self.next()
         depth, start = 1, self.at
         while depth:
@@ -239,6 +252,7 @@ class Parser:
     def atom(self) -> Node:
         token = self.next()
         if re.fullmatch(r"\d+(\.\d+)?", token):
+            self.number = self.at
             return lambda v: float(token)
         if token in (r"\frac", r"\tfrac"):
             over, under = self.fraction_part(), self.fraction_part()
@@ -248,15 +262,17 @@ class Parser:
             return lambda v: _root(_scalar(inside(v)))
         if token == r"\begin":
             return self.matrix()
-        if token == r"\one":
-            return lambda v: _one(v)
         if token == r"\sum":
             return self.sum_over()
         if token == r"\E":
             return self.expectation()
+        if token == r"\Var":
+            return self.variance()
         if token == r"\diag":
             return self.diag()
-        if token in ("(", "[", "|", "{"):
+        if token == "[" and self.tokens[self.at + 1] == "=":
+            return self.iverson()
+        if token in ("(", "[", "|"):
             return self.brackets(token)
         return self.name(token)
 
@@ -270,11 +286,6 @@ class Parser:
         self.bars += opening == "|"
         left = self.sum_()
         self.bars -= opening == "|"
-        if opening == "[" and self.tokens[self.at] == "=":  # Iverson's bracket: indices
-            self.next()
-            right = self.sum_()
-            self.next("]")
-            return lambda v: float(_scalar(left(v)) == _scalar(right(v)))
         entries = [left]
         while opening == "(" and self.tokens[self.at] == ",":  # a vector, written in a row
             self.next()
@@ -282,7 +293,15 @@ class Parser:
         self.next(CLOSING[opening])
         if len(entries) > 1:
             return lambda v: np.array([[_scalar(entry(v))] for entry in entries])
-        return (lambda v: np.linalg.norm(left(v))) if opening == "|" else left
+        return (lambda v: _length(left(v))) if opening == "|" else left
+
+    def iverson(self) -> Node:
+        """[i=j], of two indices."""
+        i = self.next()
+        self.next("=")
+        j = self.next()
+        self.next("]")
+        return lambda v: float(_index(v, i) == _index(v, j))
 
     def matrix(self) -> Node:
         if self.raw() != "pmatrix":
@@ -293,32 +312,35 @@ class Parser:
                 rows[-1].append(self.sum_())
             else:
                 rows.append([self.sum_()])
-        self.raw()
-        if len({len(row) for row in rows}) > 1:
-            raise FormulaError("a matrix with rows of different lengths")
+        if self.raw() != "pmatrix" or len({len(row) for row in rows}) > 1:
+            raise self.error("a matrix that does not end as it began, or with rows of different lengths")
         return lambda v: np.array([[_scalar(entry(v)) for entry in row] for row in rows])
 
     def sum_over(self) -> Node:
         self.next("_")
-        over, _, without = self.raw().partition(r"\ne")  # \sum_i, \sum_{i,j}, \sum_{j\ne i}
-        indices, body = [i for i in over if i != ","], self.product_()
+        match = re.fullmatch(
+            r"([a-z])(?:,([a-z])|\\ne([a-z]))?", over := self.raw()
+        )  # \sum_i, \sum_{i,j}, \sum_{j\ne i}
+        if not match or match[1] in (match[2], match[3]):
+            raise self.error(f"a sum over {over}")
+        indices, without, body = [i for i in match.group(1, 2) if i], match[3], self.product_()
 
         def value(v):
-            ranges = [[n for n in range(_size(v, i)) if not without or n != v.bound.get(without)] for i in indices]
+            left_out = _index(v, without) if without else None
+            ranges = [[n for n in range(_size(v, i)) if n != left_out] for i in indices]
             combinations = (v.bind(**dict(zip(indices, c, strict=True))) for c in product(*ranges))
             return _add([body(bound) for bound in combinations])
 
         return value
 
     def expectation(self) -> Node:
-        body = self.product_()
+        r"""\E[...], or \E of the whole product that follows."""
+        body = self.brackets(self.next()) if self.tokens[self.at] == "[" else self.product_()
+        return lambda v: _mean(v, body)
 
-        def value(v):
-            if not v.draws:
-                raise FormulaError("an expectation, but no draws were given")
-            return _add([p * np.asarray(body(v.drawn(names))) for p, names in v.draws])
-
-        return value
+    def variance(self) -> Node:
+        body = self.brackets(self.next("("))
+        return lambda v: _mean(v, lambda w: body(w) ** 2) - _mean(v, body) ** 2
 
     def diag(self) -> Node:
         self.next("(")
@@ -332,6 +354,8 @@ class Parser:
                 (i,) = indices
                 return np.diag([_scalar(body(v.bind(**{i: n}))) for n in range(v.sizes[i])])
             M = np.asarray(body(v))
+            if not M.ndim:
+                raise FormulaError(r"\diag of a number")
             return np.diag(M[:, 0]) if M.shape[1] == 1 else np.diag(np.diag(M))
 
         return value
@@ -344,6 +368,8 @@ class Parser:
         base, subscript, marks = token, "", ""
         while self.tokens[self.at] in ("_", "'") or self.tokens[self.at : self.at + 2] == ["^", "*"]:
             mark = self.next()
+            if mark == "_" and subscript:
+                raise self.error("two subscripts")
             if mark == "_":
                 subscript = self.raw()
             else:
@@ -355,8 +381,15 @@ class Parser:
         known = FUNCTIONS.get(key, self.values.names.get(key))
         if not callable(known):
             return lambda v: _lookup(v, base, key, subscript)
-        arguments = self.arguments() if self.tokens[self.at] == "(" else [self.product_()]  # \sinh 2x
+        arguments = self.arguments() if self.tokens[self.at] == "(" or key not in FUNCTIONS else [self.argument()]
         return lambda v: column(known(*(_plain(argument(v)) for argument in arguments)))
+
+    def argument(self) -> Node:
+        r"""What follows a function without brackets, as in \sinh 2x or \ln\tfrac12: numbers, fractions and letters."""
+        factors = [self.power()]
+        while (token := self.tokens[self.at]) is not None and re.fullmatch(r"[A-Za-z]|\\theta|\\rho", token):
+            factors.append(self.power())
+        return lambda v: reduce(partial(_times, None), [factor(v) for factor in factors])
 
     def arguments(self) -> list[Node]:
         self.next("(")
@@ -396,32 +429,44 @@ def _derivative(of: str, by: str) -> Node:
 
 
 def _lookup(v: Values, base: str, key: str, subscript: str) -> Any:
-    for name in (key, base) if not subscript else (key,):
-        if name in v.names:
-            return column(v.names[name])
-    if not subscript and base in v.bound:
-        return float(v.bound[base])
-    if base in v.names and subscript:
-        unbound = [i for i in subscript if i not in v.bound]
-        if unbound:
-            raise FormulaError(f"{key}: the index {unbound[0]} is not bound, and there is no symbol of that name")
-        array = np.asarray(v.names[base])
-        if array.ndim != len(subscript):
-            raise FormulaError(f"{key}: {base} has {array.ndim} indices")
-        return float(array[tuple(v.bound[i] for i in subscript)])
-    raise FormulaError(f"{key} has no value")
+    if key in v.names:
+        return column(v.names[key])
+    if not subscript or base not in v.names:
+        raise FormulaError(f"{key} has no value")
+    array = np.asarray(v.names[base])
+    if array.ndim != len(subscript):
+        raise FormulaError(f"{key}: {base} has {array.ndim} indices")
+    return float(array[tuple(_index(v, i) for i in subscript)])
+
+
+def _index(v: Values, i: str) -> int:
+    if i not in v.bound:
+        raise FormulaError(f"the index {i} is not bound, and there is no symbol of that name")
+    return v.bound[i]
+
+
+def _mean(v: Values, body: Node) -> Any:
+    if not v.draws:
+        raise FormulaError("a mean over the noise, but no draws were given")
+    return _add([p * np.asarray(body(v.drawn(names))) for p, names in v.draws])
+
+
+def _length(x: Any) -> float:
+    if np.ndim(x) and np.shape(x)[1] != 1:
+        raise FormulaError(f"the length of a matrix of shape {np.shape(x)}")
+    return np.linalg.norm(x)
+
+
+def _symmetric_eigenvalues(M: Any) -> np.ndarray:
+    if not np.allclose(M, np.transpose(M)):
+        raise FormulaError("eigenvalues of a matrix that is not symmetric")
+    return np.linalg.eigvalsh(M)
 
 
 def _size(v: Values, index: str) -> int:
     if index not in v.sizes:
         raise FormulaError(f"a sum over {index}, whose range was not given")
     return v.sizes[index]
-
-
-def _one(v: Values) -> np.ndarray:
-    if r"\one" not in v.names:
-        raise FormulaError(r"\one has no length")
-    return column(v.names[r"\one"])
 
 
 def column(x: Any) -> Any:
