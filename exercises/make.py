@@ -111,7 +111,7 @@ def notebook(file: str, title: str, body: str) -> nbformat.NotebookNode:
     body = body.replace("(QUESTIONS)", f"({blob}theory/questions.pdf)").replace(
         "(THEORY)", f"({blob}theory/theory.pdf)"
     )
-    body = body.replace("(SOLVED)", f"({blob}notebooks/{file}.ipynb)")
+    body = body.replace("(SOLVED", f"({blob}notebooks/{file}.ipynb")
     for text, kind, name, content in fences(body):
         cells += [("markdown", part.strip()) for part in text.split("\n+++\n") if part.strip()]
         if kind == "python":
@@ -148,7 +148,9 @@ def execute(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def fingerprint(made: nbformat.NotebookNode) -> str:
-    return hashlib.sha256("\n\n".join(c.source for c in made.cells if c.cell_type == "code").encode()).hexdigest()
+    """Of the code cells, but the first, in which tests/address.py may write another address."""
+    code = [c.source for c in made.cells if c.cell_type == "code" and "REPOSITORY" not in c.source]
+    return hashlib.sha256("\n\n".join(code).encode()).hexdigest()
 
 
 def worked_in(path: Path) -> bool:
@@ -221,7 +223,7 @@ def emptied(source: str) -> str:
 def without_solution(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook without what leads to the solution: badge, links, and the cell that clones the repository."""
     for cell in made.cells:
-        cell.source = re.sub(r"\[!\[Open in Colab.*\n\n", "", cell.source)
+        cell.source = re.sub(r"\[!\[Open in Colab.*\n\n|\n\n\*\[Solved\].*", "", cell.source)
         cell.source = re.sub(r";\s*the solved notebook is \[here\]\([^)]*\)|\nThe derivations, [^\n]*", "", cell.source)
         cell.source = re.sub(r"\[([^]]*)\]\([^)]*questions.pdf\)", r"[\1](../theory/questions.pdf)", cell.source)
         if "REPOSITORY" in cell.source:

@@ -18,7 +18,15 @@ GITHUB = re.compile(
 
 def files(root: Path) -> list[Path]:
     """Where the address may stand."""
-    patterns = "pyproject.toml", "*.md", "*/*.md", "notebooks/*.ipynb", "theory/*.tex", ".github/workflows/*.yml"
+    patterns = (
+        "pyproject.toml",
+        "*.md",
+        "*/*.md",
+        "notebooks/*.ipynb",
+        "exercises/*.ipynb",
+        "theory/*.tex",
+        ".github/workflows/*.yml",
+    )
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 

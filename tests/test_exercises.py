@@ -3,6 +3,7 @@
 import re
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -41,6 +42,18 @@ def test_every_task_is_in_the_exercises():
     code = "\n".join(cell.source for made in MADE.values() for cell in made.cells if cell.cell_type == "code")
     asked = set(re.findall(r"^check\((\w+)\)", code, re.M)) | set(re.findall(r'check\(\w+, "([\w-]+)"\)', code))
     assert asked == set(RIGHT) | set(RIGHT_FORMULAS)
+
+
+def test_the_links_to_the_solution_lead_to_its_sections():
+    for name, made in MADE.items():
+        text = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+        anchors = [unquote(anchor) for anchor in re.findall(rf"notebooks/{name}\.ipynb#([^)]*)\)", text)]
+        solution = EXERCISES.parent / "notebooks" / f"{name}.ipynb"
+        assert bool(anchors) == solution.is_file()
+        if anchors:
+            cells = nbformat.read(solution, as_version=4).cells
+            headings = re.findall("^#+ (.*)$", "\n".join(c.source for c in cells if c.cell_type == "markdown"), re.M)
+            assert set(anchors) <= {heading.replace(" ", "-") for heading in headings}
 
 
 def solved(made):

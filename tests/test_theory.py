@@ -853,7 +853,7 @@ def _():
         remainders = [abs(b - sympy.N(C, 17) * a**2) / abs(a) ** 3 for a, b in pairwise(errors)]
         assert max(remainders) < 2
     e = 1e-3
-    for x, C in (1.0, 8 / 10), (2.0, 14 / 32):  # roots of f = x^3 + x^2 - 2 and - 12; the rest is below 1.4 e^3
+    for x, C in (1.0, 8 / 10), (2.0, 14 / 32):  # roots of f = x^3 + x^2 - 2 and - 12; the rest is below e^3
         f, f1, f2 = (lambda x: x**3 + x**2), (lambda x: 3 * x**2 + 2 * x), (lambda x: 6 * x + 2)
         names = {"x^*": x, "C": C, "f'": f1, "f''": f2, "g''": f1, "g'''": f2, "e_t": e, "O": Remainder(e**3)}
         names["e_{t+1}"] = e - (f(x + e) - f(x)) / f1(x + e)
