@@ -18,15 +18,8 @@ GITHUB = re.compile(
 
 def files(root: Path) -> list[Path]:
     """Where the address may stand."""
-    patterns = (
-        "pyproject.toml",
-        "*.md",
-        "*/*.md",
-        "notebooks/*.ipynb",
-        "exercises/*.ipynb",
-        "theory/*.tex",
-        ".github/workflows/*.yml",
-    )
+    texts = "pyproject.toml", "*.md", "*/*.md", "theory/*.tex", ".github/workflows/*.yml"
+    patterns = *texts, "notebooks/*.ipynb", "exercises/*.ipynb"
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 
