@@ -18,7 +18,7 @@ GITHUB = re.compile(
 
 def files(root: Path) -> list[Path]:
     """Where the address may stand."""
-    texts = "pyproject.toml", "*.md", "*/*.md", "theory/*.tex", ".github/workflows/*.yml"
+    texts = "pyproject.toml", "CITATION.cff", "*.md", "*/*.md", "theory/*.tex", ".github/workflows/*.yml"
     patterns = *texts, "notebooks/*.ipynb", "exercises/*.ipynb"
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
