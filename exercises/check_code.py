@@ -109,9 +109,10 @@ def wrong_grad(error: RuntimeError) -> None:
     sizes = re.findall(r"of size '\[([\d, ]+)\]'", str(error))
     if "assign a gradient" in str(error) and len(sizes) == 2:
         ours, true = (tuple(map(int, size.split(","))) for size in sizes)
-        need(ours != true[::-1], "transposed", "a gradient")
-        need(ours[1:] != true[1:] or true[0] != 1, "batch sum", "a gradient", ours, true)
-        raise Found("shape", "a gradient", ours, true)
+        name = "dL/db" if true[0] == 1 else "dL/dW"
+        need(ours != true[::-1], "transposed", name)
+        need(ours[1:] != true[1:] or true[0] != 1, "batch sum", name, ours, true)
+        raise Found("shape", name, ours, true)
 
 
 def _check_layer(cls: type, task: LayerTask, shapes: list) -> str:
@@ -405,8 +406,13 @@ def _(cls: type) -> str:
     methods(cls, "forward", "backward")
     layer = build(cls, 3).double()
     need(isinstance(getattr(layer, "running_mean", None), Tensor), "no attribute", "running_mean")
+    shape, start = tuple(layer.running_mean.shape), layer.running_mean.clone()
+    need(shape == (1, 3), "parameter shape", "running_mean", shape, (1, 3))
+    for name, value in ("gamma", 1), ("beta", 0), ("running_mean", 0):
+        need(hasattr(layer, name), "no attribute", name)
+        need((getattr(layer, name) == value).all(), "starts", name, "ones" if value else "zeros")
     call_forward(layer.eval(), methods(cls, "forward")[0], randn(5, 3) + 4)
-    need(not layer.running_mean.any(), "updated in eval mode")
+    need(torch.equal(layer.running_mean, start), "updated in eval mode")
     shape = lambda D, K: (1, D)  # noqa: E731
     text = check_layer(
         cls,
@@ -523,6 +529,11 @@ def _(cls: type) -> str:
         }
 
     problems = [(2 * randn(N, K), rows(N, K), {"rows of probabilities"}) for N, K in LOSS_SHAPES]
+    check_loss(cls, definition, problems, wrong_L, wrong_delta)
+    try:
+        methods(cls, "forward")[0](build(cls), randn(3, 4), torch.tensor([0, 3, 1]))
+    except Exception as error:
+        raise Found("class indices", error) from None
     problems += [(2 * randn(N, K), torch.randint(K, (N,)), {"class indices"}) for N, K in LOSS_SHAPES]
     text = check_loss(cls, definition, problems, wrong_L, wrong_delta)
     large = torch.tensor([[1000.0, 0.0], [0.0, -1000.0]], dtype=torch.float64)
@@ -544,7 +555,14 @@ def _(cls: type) -> str:
         p.grad, q.grad = randn(3, 2), randn(2)
         before, grads = [p.detach().clone(), q.detach().clone()], [p.grad.clone(), q.grad.clone()]
         optimizer = cls(iter([p, q]), rate)
-        optimizer.step()
+        try:
+            with torch.enable_grad():
+                optimizer.step()
+        except RuntimeError as error:
+            need("in-place operation" not in str(error), "grad recorded")
+            raise
+        changed = [not same(x, old) for x, old in zip((p, q), before, strict=True)]
+        need(all(changed) or not any(changed), "some parameters")
         for x, old, g in zip((p, q), before, grads, strict=True):
             need(x.grad is not None and torch.equal(x.grad, g), "grad modified")
             cases.append(
@@ -619,6 +637,8 @@ def rosenbrock_cases(f: Callable, *names: str) -> list[Case]:
         copy = x.copy()
         result = dict(zip(names, parts(f(copy), *names), strict=True))
         need(np.array_equal(copy, x), "input modified", "it")
+        for name in names[1:]:
+            need(isinstance(result[name], np.ndarray), "no array", name, type(result[name]).__name__)
         v1, g1, H1 = value_and_derivatives(valley, x)
         v2, g2, H2 = value_and_derivatives(slope, x)
         swapped = x[::-1]
@@ -679,8 +699,11 @@ class Quadratic:
 def path_of(history: Any, start: np.ndarray, theta: Any) -> tuple[list, list]:
     """The points and values of a student's history."""
     need(isinstance(history, list) and history, "no history")
-    thetas = [np.array(entry[0], dtype=float) for entry in history]
-    values = [float(entry[1][0] if isinstance(entry[1], tuple | list) else entry[1]) for entry in history]
+    try:
+        thetas = [np.array(entry[0], dtype=float) for entry in history]
+        values = [float(entry[1][0] if isinstance(entry[1], tuple | list) else entry[1]) for entry in history]
+    except (IndexError, TypeError, ValueError):
+        raise Found("history entries") from None
     if len(thetas) > 2 and all(np.array_equal(t, thetas[0]) for t in thetas):
         raise Found("history aliased")
     need(np.allclose(thetas[0], start), "start missing", start, thetas[0])
@@ -895,6 +918,7 @@ class Spy:
         g = torch.Generator().manual_seed(3)
         self.deltas, self.outputs = [], []
         weights = torch.randn(3, 3, generator=g), torch.randn(3, 3, generator=g)
+        self.start = [W.clone() for W in weights]
         self.model = nn.Sequential(*(SpyLayer(i, W) for i, W in enumerate(weights, 1)))
         self.criterion, self.optimizer = SpyLoss(), SpySGD(self.model.parameters(), lr=0.01)
 
@@ -959,12 +983,29 @@ def average(what: str, ours: float, expected: dict[str, float], digits: float = 
     raise Found("average", what, ours, expected["right"])
 
 
+def trained(batches: list) -> list[Tensor]:
+    """The spy's weights after two epochs of plain gradient steps."""
+    weights = [W.requires_grad_() for W in Spy().start]
+    optimizer = torch.optim.SGD(weights, lr=0.01)
+    with torch.enable_grad():
+        for X, T in batches + batches:
+            optimizer.zero_grad()
+            (X @ weights[0] @ weights[1] - T).square().mean().backward()
+            optimizer.step()
+    return weights
+
+
 @task("train")
 def _(train: Callable) -> str:
     spy, loader, printed = Spy(), SpyLoader(), io.StringIO()
     spy.model.eval()
-    with contextlib.redirect_stdout(printed):
-        returned = train(spy.model, spy.criterion, spy.optimizer, loader, 2, "cpu")
+    try:
+        with contextlib.redirect_stdout(printed):
+            returned = train(spy.model, spy.criterion, spy.optimizer, loader, 2, "cpu")
+    except RuntimeError as error:
+        need("does not require grad" not in str(error), "loss.backward")
+        need("modified by an inplace operation" not in str(error), "step before backward")
+        raise
     events = spy.events
     need("forward 1" in events, "nothing trained")
     losses = [i for i, event in enumerate(events) if event == "loss"]
@@ -1006,6 +1047,11 @@ def _(train: Callable) -> str:
             )
         ]
     )
+    need(same(spy.deltas[1], spy.deltas[0] @ spy.start[1].T), "delta not passed on")
+    need(
+        all(same(p, q, 1e-5) for p, q in zip(spy.model.parameters(), trained(loader.batches), strict=True)),
+        "other weights",
+    )
     need(returned is not None, "nothing returned", "train")
     need(returned is spy.model, "model not returned", type(returned).__name__)
     lines = [line for line in printed.getvalue().splitlines() if line.startswith("Epoch [")]
@@ -1041,7 +1087,9 @@ def _(test: Callable) -> str:
     need(len(spy.modes) == 2 * len(loader.batches), "number of batches", len(loader.batches), len(spy.modes) // 2)
     batches = [(X @ before[0] @ before[1], T) for X, T in loader.batches]
     average("the accuracy", float(accuracy), averages(batches)["accuracy"], 1e-6)
-    need("The test accuracy is" in printed.getvalue(), "nothing printed", "'The test accuracy is ...'")
+    said = re.search(r"The test accuracy is ([\d.]+\d)", printed.getvalue())
+    need(said, "nothing printed", "'The test accuracy is 0.9312.', say")
+    average("the accuracy printed", float(said[1]), averages(batches)["accuracy"])
     return "right: eval mode, every batch, the accuracy."
 
 
@@ -1249,6 +1297,8 @@ def _setting(loss: str, outputs: int, logits: Tensor, Y: Tensor, T: Tensor, labe
         need(same(sums, torch.ones(5), 1e-4), "no log-probabilities", loss, name)
     if loss == "CosineEmbeddingLoss":
         need(set(T.unique().tolist()) == {-1, 1} and T.shape == Y.shape, "plus and minus one", tuple(T.shape))
+        need(outputs == 2, "one output", loss)
+        need(not same(Y, torch.relu(logits)), "logits changed", loss, name)
         need(same((T == 1).float(), one_hot(labels)), "targets of the wrong class", loss)
         return
     if loss == "NLLLoss" or (loss == "CrossEntropyLoss" and T.dim() == 1):
@@ -1354,4 +1404,4 @@ def prediction(answer: Any, loss: nn.Module, targets: Callable) -> str:
     measured = "falls without bound" if values[-1] < -1 and values[-1] < values[-50] - 0.1 else "stays above 0"
     measured = "goes to 0" if abs(values[-1]) < 0.05 else measured
     need(answer == measured, "prediction refuted", values[0], values[99], values[-1])
-    return f"measured: {values[0]:.2f}, after 300 steps {values[-1]:.2f}. Why? The loss contains no logarithm."
+    return f"measured: {values[0]:.2f}, after 300 steps {values[-1]:.2f}. Why? Which function of the outputs is it?"

@@ -48,6 +48,7 @@ def check_formula(text: Any, instance: Callable, free: str) -> str:
         problem = instance(rng)
         shape = [problem.sizes[i] for i in free]
         ours = [value_of(text, problem, dict(zip(free, index, strict=True))) for index in np.ndindex(*shape)]
+        need(not free or not any(np.shape(x) for x in ours), "whole vector")
         need(len({np.shape(x) for x in ours}) == 1, "shape", "the formula", *[np.shape(x) for x in ours[:2]])
         ours = np.reshape(ours, (*shape, *np.shape(ours[0])))
         truth = np.asarray(column(problem.truth) if not free else problem.truth, dtype=float)
@@ -59,18 +60,34 @@ def check_formula(text: Any, instance: Callable, free: str) -> str:
     return f"right, on {len(cases)} random inputs."
 
 
+def usual(text: str, names: dict) -> str:
+    """The formula in the spelling that the evaluator knows."""
+    text = re.sub(r"\\left|\\right|\\,|\\;|\\!|\\ |\.$|,$", "", text.strip())
+    text = re.sub(r"\\dfrac", r"\\frac", text)
+    text = re.sub(r"\^(\{ *)?(\\top|\\intercal|T)(?(1) *\})", r"\\T ", text).replace("^{*}", "^*")
+    text = re.sub(r"\\(?:operatorname|mathrm|text)\{(diag|Var)\}", r"\\\1", text).replace(r"\mathbb{E}", r"\E")
+    text = re.sub(r"\\(hat|tilde|bar) *\{ *(\\?\w+) *\}", r"\\\1 \2", text)
+    text = re.sub(r"\\hat *y", r"\\yh ", text) if r"\yh" in names else text
+    text = re.sub(r"\\sum_\{ *([a-z]) *= *1 *\} *\^ *(\{\w+\}|\w)", r"\\sum_\1 ", text)
+    return re.sub(r"\\delta_\{ *([ijk]) *([ijk]) *\}", r"[\1=\2]", text)
+
+
 def value_of(text: str, problem: Problem, index: dict[str, int]) -> np.ndarray:
     """The value of a formula, in LaTeX or as a Python expression, for these values of its free indices."""
-    values = Values(problem.names, problem.sizes, problem.draws).bind(**index)
-    if "\\" in text or "^" in text or "_{" in text:
+    size = next((n for name, n in problem.sizes.items() if name.islower()), 0)
+    sizes = dict.fromkeys("ijkln", size) | problem.sizes if size else problem.sizes
+    if "\\" in text or "_{" in text:
+        values = Values(problem.names | {r"\exp": np.exp}, sizes, problem.draws).bind(**index)
         try:
-            return np.asarray(evaluate(text.rstrip(" .,"), values))
+            return np.asarray(evaluate(usual(text, problem.names), values))
         except FormulaError as error:
             raise Found("unreadable", error) from None
     names = {python_name(name): x for name, x in problem.names.items()}
     functions = {"np": np, "sum": sum, "range": range, "abs": abs, "diag": diagonal, "exp": np.exp, "log": np.log}
     try:
-        return np.asarray(column(eval(text, {"__builtins__": {}} | functions | names | problem.sizes | index)))
+        return np.asarray(
+            column(eval(text, {"__builtins__": {"__import__": __import__}} | functions | names | problem.sizes | index))
+        )
     except Exception as error:
         known = ", ".join(sorted(names | problem.sizes | index))
         raise Found("unreadable Python", f"{type(error).__name__}: {error}", known) from None
@@ -140,7 +157,7 @@ def _(rng):
     return Problem({"z": z, "e": np.e}, torch.sigmoid(tensor(z)), wrong)
 
 
-@formula("logistic-lost-minus")
+@formula("one-minus-yh")
 def _(rng):
     z = rng.normal()
     truth = derivative(lambda z: 1 - torch.sigmoid(z), z)

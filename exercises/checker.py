@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import inspect
 import linecache
+import textwrap
 import threading
 import traceback
 import warnings
@@ -23,7 +24,6 @@ from torch import Tensor
 from diagnoses import DIAGNOSES
 
 TASKS: dict[str, Callable] = {}  # name of the answer -> what checks it
-RESULTS: dict[str, str] = {}  # name of the answer -> the kind found last
 
 
 class Found(Exception):
@@ -47,19 +47,16 @@ def check(answer: Any, name: str | None = None, limit: float = 60.0) -> None:
     """Print whether the answer is right, or what diagnose finds. name: of the task, if not the answer's own."""
     name = name or getattr(answer, "__name__", "")
     kind, text = diagnose(answer, name, limit)
-    RESULTS[name] = kind
-    print(f"{ {'right': '✓', 'not written': '…'}.get(kind, '✗') } {name}: {text}")
+    mark = {"right": "✓", "not written": "…", "unreadable": "?", "unreadable Python": "?"}.get(kind, "✗")
+    for line in f"{mark} {name}: {text}".splitlines():
+        print(textwrap.fill(line, 96, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
-def ready(*names: str) -> bool:
-    """Are these answers checked and right? If not, print which of them are missing."""
-    states = {
-        name: {"right": "", None: "not checked yet", "not written": "not written yet"}.get(
-            RESULTS.get(name), "not right yet"
-        )
-        for name in names
-    }
-    missing = [f"{name} ({state})" for name, state in states.items() if state]
+def ready(*answers: Any) -> bool:
+    """Are these answers right, as they are now? If not, print which of them are missing."""
+    states = {"right": "", "not written": "not written yet"}
+    found = {a.__name__: states.get(diagnose(a, a.__name__)[0], "not right yet") for a in answers}
+    missing = [f"{name} ({state})" for name, state in found.items() if state]
     if missing:
         print(f"… This needs {', '.join(missing)}.")
     return not missing
@@ -80,8 +77,8 @@ def diagnose(answer: Any, name: str, limit: float = 60.0) -> tuple[str, str]:
             return "right", TASKS[name](answer)
     except Found as found:
         return found.kind, found.text
-    except NotImplementedError:
-        return "not written", "not written yet"
+    except NotImplementedError as error:
+        return "not written", f"not written yet{where(error, answer, name)}"
     except TimeLimit:
         return "endless", f"it did not end within {limit:g} seconds: does a loop ever stop?"
     except (Exception, SystemExit) as error:
@@ -114,6 +111,13 @@ def time_limit(seconds: float) -> Iterator[None]:
         with lock:
             over = True
         timer.cancel()
+
+
+def where(error: Exception, answer: Any, name: str) -> str:
+    """Which method is still a hole, if the answer has several."""
+    own = {code.co_filename for code in codes(answer)}
+    frames = [f.name for f in traceback.extract_tb(error.__traceback__) if f.filename in own and f.name != name]
+    return f": {frames[-1]}" if inspect.isclass(answer) and frames else ""
 
 
 def in_your_line(error: Exception, answer: Any) -> str:
@@ -196,7 +200,16 @@ def _judge(what: str, cases: list[Case]) -> None:
     ours, truth = array(case.ours), array(case.truth)
     error = np.abs(ours - truth).max() / max(np.abs(truth).max(), 1e-300)
     inputs = "\n".join(f"      {name} = {short(x)}" for name, x in case.inputs.items())
-    raise Found("wrong", what, error, inputs, short(ours), short(truth))
+    raise Found("wrong", what, error, inputs, *entry(ours, truth))
+
+
+def entry(ours: np.ndarray, truth: np.ndarray) -> tuple[str, str]:
+    """Both numbers, or of arrays the entry where they differ most."""
+    if not truth.shape:
+        return short(ours), short(truth)
+    place = np.unravel_index(np.argmax(np.abs(ours - truth)), truth.shape)
+    where = ", ".join(map(str, place))
+    return f"{ours[place]:.4g} in entry [{where}]", f"{truth[place]:.4g}"
 
 
 def short(x: Any) -> str:

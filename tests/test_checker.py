@@ -3,6 +3,10 @@
 import io
 import linecache
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +22,13 @@ import losses
 import optim
 import plot_utils
 import train_utils
-from checker import RESULTS, TASKS, check, diagnose, ready
+from checker import TASKS, check, diagnose, ready
 from layers import Layer, add_grad
 from losses import Loss
 from optim import Step
 from wrong_answers import RIGHT, RIGHT_FORMULAS, WRONG, WRONG_FORMULAS
+
+ROOT = Path(__file__).parents[1]
 
 
 def answer(name, code):
@@ -78,21 +84,30 @@ def test_the_catalogue_is_large_and_knows_every_task():
 
 
 def test_what_is_printed(capsys):
-    RESULTS.clear()
-    assert not ready("SGD")
-    for old, new in ("p -= self.learning_rate * p.grad", "raise NotImplementedError"), ("p -= ", "p += "):
-        check(answer("SGD", RIGHT["SGD"].replace(old, new)))
-        assert not ready("SGD", "train")
-    check(answer("SGD", RIGHT["SGD"]))
-    assert ready("SGD")
+    hole = answer("SGD", RIGHT["SGD"].replace("p -= self.learning_rate * p.grad", "raise NotImplementedError"))
+    wrong, right = answer("SGD", RIGHT["SGD"].replace("p -= ", "p += ")), answer("SGD", RIGHT["SGD"])
+    for sgd in hole, wrong, right:
+        check(sgd)
+        assert ready(sgd) == (sgd is right)
+    assert not ready(hole, answer("test", RIGHT["test"]), answer("ReLULayer", RIGHT["ReLULayer"].replace(">", "<")))
     assert capsys.readouterr().out.splitlines() == [
-        "… This needs SGD (not checked yet).",
-        "… SGD: not written yet",
-        "… This needs SGD (not written yet), train (not checked yet).",
+        "… SGD: not written yet: step",
+        "… This needs SGD (not written yet).",
         "✗ SGD: the step goes along the gradient, uphill.",
-        "… This needs SGD (not right yet), train (not checked yet).",
+        "… This needs SGD (not right yet).",
         "✓ SGD: right: step, a second step, zero_grad.",
+        "… This needs SGD (not written yet), ReLULayer (not right yet).",
     ]
+
+
+def test_a_formula_in_python_needs_nothing_that_ran_before():
+    code = "from checker import check; check('(yh-y).sum()', 'logistic-grad-b'); check('yh-', 'ce-hessian')"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("exercises", "theory"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=True
+    )
+    assert done.stdout.splitlines()[0] == "✓ logistic-grad-b: right, on 8 random inputs."
+    assert done.stdout.splitlines()[1].startswith("? ce-hessian: the expression cannot be evaluated: SyntaxError")
 
 
 def test_an_error_is_shown_at_the_students_line():

@@ -70,7 +70,7 @@ def solved(made):
     return made
 
 
-EXTRA = "import io\nfrom matplotlib.figure import Figure\nfrom PIL import Image"
+EXTRA = "from matplotlib.figure import Figure"
 
 
 def run(made, folder):
