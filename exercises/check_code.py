@@ -123,10 +123,10 @@ def _check_layer(cls: type, task: LayerTask, shapes: list) -> str:
         for name, shape in task.parameters.items():
             parameter(layer, name, shape(D, K))
         layer.double().train(training)
-        for p in layer.parameters():
-            p.copy_(randn(*p.shape))
+        for p in [*layer.parameters(), *layer.buffers()]:
+            p.copy_(torch.randn_like(p))
         for sign in ("any", "positive"):
-            X = randn(N, D) if sign == "any" else randn(N, D).abs()
+            X = randn(N, D) if sign == "any" else randn(N := N + 2, D).abs()  # another batch through the same layer
             tags = {"a batch of one"} if N == 1 else set()
             tags |= {"negative inputs"} if (X < 0).any() else set()
             tags |= set() if training else {"eval mode"}
@@ -164,11 +164,49 @@ def _check_layer(cls: type, task: LayerTask, shapes: list) -> str:
                     accumulated(f"dL/d{name}", getattr(layer, name).grad, first[f"dL/d{name}"])
     judge(values)
     judge(gradients)
+    independent(cls, task, forward, backward)
+    if not task.parameters:
+        any_shape(cls, task, forward, backward)
     for dtype in torch.float32, torch.float64:
         layer, X = build(cls, *task.arguments(3, 2)).to(dtype), randn(4, 3).to(dtype)
         dX = call_backward(layer, backward, torch.ones_like(call_forward(layer, forward, X)), X)
         need(dX.dtype == dtype, "dtype", "backward", dtype, dX.dtype)
     return f"right, on {len(values)} random inputs of {len(shapes)} shapes, forward and backward."
+
+
+def independent(cls: type, task: LayerTask, forward: Callable, backward: Callable) -> None:
+    """Two layers of a network do not meet in each other's memory."""
+    a, b = (build(cls, *task.arguments(3, 2)).double().train() for _ in range(2))
+    X = randn(4, 3)
+    delta = randn(*call_forward(a, forward, X).shape)
+
+    def gradients():
+        for p in a.parameters():
+            p.grad = None
+        return [call_backward(a, backward, delta, X), *(p.grad.clone() for p in a.parameters())]
+
+    alone = gradients()
+    call_forward(a, forward, X)
+    call_forward(b, forward, randn(4, 3))
+    need(all(map(same, gradients(), alone)), "shared memory")
+
+
+def any_shape(cls: type, task: LayerTask, forward: Callable, backward: Callable) -> None:
+    """An elementwise layer takes any shape, and large numbers."""
+    layer, cases = build(cls, *task.arguments(3, 2)).double().train(), []
+    for X in randn(2, 3, 4), randn(5), torch.tensor([[30.0, -30.0], [1000.0, -1000.0]], dtype=torch.float64):
+        try:
+            Y = call_forward(layer, forward, X)
+            dX = call_backward(layer, backward, torch.ones_like(X), X)
+        except (IndexError, ValueError):
+            raise Found("any shape", tuple(X.shape)) from None
+        with torch.enable_grad():
+            leaf = X.clone().requires_grad_()
+            truth = task.definition(leaf, {}, layer)
+        (true,) = torch.autograd.grad(truth, leaf, torch.ones_like(X))
+        tags = {"large inputs"} if X.abs().max() > 29 else {"inputs with another number of dimensions"}
+        cases += [Case("Y", Y, truth, {"X": X}, tags=tags), Case("dL/dX", dX, true, {"X": X}, tags=tags)]
+    judge(cases)
 
 
 def gradient(layer: nn.Module, name: str) -> Tensor:
@@ -369,13 +407,10 @@ def _(cls: type) -> str:
 
     def wrong_Y(X, p, layer):
         centred, g, b = X - mean(X, layer), p["gamma"], p["beta"]
-        wrong = {
-            "gamma missing": centred + b,
-            "beta missing": g * centred,
-            "mean over features": g * (X - X.mean(1, keepdim=True)) + b,
-            "one mean": g * (X - X.mean()) + b,
-            "mean not subtracted": g * X + b,
-        }
+        wrong = {"gamma missing": centred + b, "beta missing": g * centred, "mean not subtracted": g * X + b}
+        if layer.training:
+            wrong["mean over features"] = g * (X - X.mean(1, keepdim=True)) + b
+            wrong["one mean"] = g * (X - X.mean()) + b
         if len(X) > 1:
             std = X.std(0, keepdim=True)
             wrong["divided by std"] = g * centred / std + b
@@ -413,6 +448,11 @@ def _(cls: type) -> str:
         need((getattr(layer, name) == value).all(), "starts", name, "ones" if value else "zeros")
     call_forward(layer.eval(), methods(cls, "forward")[0], randn(5, 3) + 4)
     need(torch.equal(layer.running_mean, start), "updated in eval mode")
+    need("running_mean" not in dict(layer.named_parameters()), "no parameter wanted", "running_mean")
+    with torch.enable_grad():
+        call_forward(layer.train(), methods(cls, "forward")[0], randn(5, 3).requires_grad_())
+    need(not layer.running_mean.requires_grad, "graph kept", "running_mean")
+    layer = build(cls, 3).double()
     shape = lambda D, K: (1, D)  # noqa: E731
     text = check_layer(
         cls,
@@ -454,10 +494,9 @@ def _(cls: type) -> str:
 def check_loss(cls: type, definition: Callable, problems: list[tuple], wrong_L: Callable, wrong_delta: Callable) -> str:
     """problems: (outputs, targets, tags); the wrong values are functions of both."""
     forward, backward = methods(cls, "forward", "backward")
-    values, gradients = [], []
+    values, gradients, loss = [], [], build(cls)
     for outputs, targets, tags in problems:
         N, K = outputs.shape
-        loss = build(cls)
         with torch.enable_grad():
             leaf = outputs.clone().requires_grad_()
             truth = definition(leaf, targets)
@@ -538,8 +577,10 @@ def _(cls: type) -> str:
     text = check_loss(cls, definition, problems, wrong_L, wrong_delta)
     large = torch.tensor([[1000.0, 0.0], [0.0, -1000.0]], dtype=torch.float64)
     forward = methods(cls, "forward")[0]
-    L = call_forward(build(cls), forward, large, torch.tensor([0, 0]))
-    need(torch.isfinite(L).all(), "overflow", float(L))
+    loss = build(cls)
+    L = call_forward(loss, forward, large, torch.tensor([1, 1]))
+    need(same(L.reshape(()), 1000.0), "overflow", float(L))
+    need(torch.isfinite(methods(cls, "backward")[0](loss)).all(), "overflow", float(L))
     return text
 
 
@@ -865,7 +906,7 @@ def _(newton: Callable) -> str:
 
 
 class Spy:
-    """A network of two layers y = x W, a squared loss and an optimizer, which go by autograd and note in
+    """A network of three layers y = x W, a squared loss and an optimizer, which go by autograd and note in
     ``events`` what is done to them."""
 
     def __init__(self) -> None:
@@ -917,7 +958,7 @@ class Spy:
 
         g = torch.Generator().manual_seed(3)
         self.deltas, self.outputs = [], []
-        weights = torch.randn(3, 3, generator=g), torch.randn(3, 3, generator=g)
+        weights = [torch.randn(3, 3, generator=g) for _ in range(3)]
         self.start = [W.clone() for W in weights]
         self.model = nn.Sequential(*(SpyLayer(i, W) for i, W in enumerate(weights, 1)))
         self.criterion, self.optimizer = SpyLoss(), SpySGD(self.model.parameters(), lr=0.01)
@@ -929,9 +970,9 @@ class SpyLoader:
     def __init__(self) -> None:
         g = torch.Generator().manual_seed(4)
         X = torch.randn(10, 3, generator=g)
-        T = torch.eye(3)[torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 1, 1])]
+        T = torch.eye(3)[torch.tensor([0, 1, 1, 2, 2, 1, 0, 1, 2, 0])]
         self.batches = list(zip(X.split(4), T.split(4), strict=True))
-        self.passes = 0
+        self.dataset, self.batch_size, self.passes = torch.utils.data.TensorDataset(X, T), 4, 0
 
     def __iter__(self) -> Iterator:
         self.passes += 1
@@ -990,7 +1031,7 @@ def trained(batches: list) -> list[Tensor]:
     with torch.enable_grad():
         for X, T in batches + batches:
             optimizer.zero_grad()
-            (X @ weights[0] @ weights[1] - T).square().mean().backward()
+            (X @ weights[0] @ weights[1] @ weights[2] - T).square().mean().backward()
             optimizer.step()
     return weights
 
@@ -1011,21 +1052,21 @@ def _(train: Callable) -> str:
     losses = [i for i, event in enumerate(events) if event == "loss"]
     need(losses, "no loss")
     need("backward of the loss" in events, "no backward of the loss")
-    need("backward 2" in events or "backward 1" in events, "no backward")
+    need(any(event.startswith("backward ") and event[-1].isdigit() for event in events), "no backward")
     need("step" in events, "no step")
     need("zero_grad" in events, "zero_grad forgotten")
-    for name in "12":
+    for name in "123":
         need(f"backward {name}" in events, "layer left out", name)
     bounds = [*losses, len(events)]
     batch = events[losses[0] : bounds[1]]
-    order = [batch.index(e) for e in ("backward 2", "backward 1") if e in batch]
+    order = [batch.index(e) for e in ("backward 3", "backward 2", "backward 1") if e in batch]
     need(order == sorted(order), "layers not reversed")
-    first_step, first_backward = events.index("step"), events.index("backward 2")
+    first_step, first_backward = events.index("step"), events.index("backward 3")
     need(first_step > first_backward, "step before backward")
     zero = [i for i, e in enumerate(events) if e == "zero_grad"]
     for i in zero:
         before = events[:i][::-1]
-        after_backward = next((e for e in before if e.startswith(("backward 1", "backward 2", "step"))), "")
+        after_backward = next((e for e in before if e.startswith(("backward 1", "backward 3", "step"))), "")
         need(not after_backward.startswith("backward"), "gradients thrown away")
     per_epoch = len(loader.batches)
     need(len(losses) != 2 or events.count("step") != 2, "one batch an epoch")
@@ -1047,7 +1088,7 @@ def _(train: Callable) -> str:
             )
         ]
     )
-    need(same(spy.deltas[1], spy.deltas[0] @ spy.start[1].T), "delta not passed on")
+    need(same(spy.deltas[1], spy.deltas[0] @ spy.start[2].T), "delta not passed on")
     need(
         all(same(p, q, 1e-5) for p, q in zip(spy.model.parameters(), trained(loader.batches), strict=True)),
         "other weights",
@@ -1084,8 +1125,8 @@ def _(test: Callable) -> str:
         need(torch.equal(p, old), "parameters changed", "the test", "the parameters")
     need(accuracy is not None, "nothing returned", "test")
     need(np.ndim(accuracy) == 0, "not a number")
-    need(len(spy.modes) == 2 * len(loader.batches), "number of batches", len(loader.batches), len(spy.modes) // 2)
-    batches = [(X @ before[0] @ before[1], T) for X, T in loader.batches]
+    need(len(spy.modes) == 3 * len(loader.batches), "number of batches", len(loader.batches), len(spy.modes) // 3)
+    batches = [(X @ before[0] @ before[1] @ before[2], T) for X, T in loader.batches]
     average("the accuracy", float(accuracy), averages(batches)["accuracy"], 1e-6)
     said = re.search(r"The test accuracy is ([\d.]+\d)", printed.getvalue())
     need(said, "nothing printed", "'The test accuracy is 0.9312.', say")
@@ -1096,41 +1137,55 @@ def _(test: Callable) -> str:
 # ---------------------------------------------------------------------------------------- plain torch: MLP, trainer
 
 
-def negative_inputs(model: nn.Module, parts: list[nn.Module]) -> bool:
-    """Does anything negative enter these parts of the model?"""
-    seen: list[bool] = []
-    hooks = [part.register_forward_pre_hook(lambda _, given: seen.append(bool((given[0] < 0).any()))) for part in parts]
-    model(torch.randn(200, 4))
+def plain(model: nn.Module, X: Tensor, between: Callable) -> Tensor:
+    """The model's linear layers in the order in which it calls them, with this function between them."""
+    called: list[nn.Module] = []
+    parts = [part for part in model.modules() if isinstance(part, nn.Linear)]
+    hooks = [part.register_forward_hook(lambda part, *_: called.append(part)) for part in parts]
+    model(X)
     for hook in hooks:
         hook.remove()
-    return any(seen)
+    sizes = [(part.in_features, part.out_features) for part in called]
+    need(called and sizes[0][0] == X.shape[1], "widths", sizes, "called in their order")
+    for number, part in enumerate(called):
+        X = part(X if number == 0 else between(X))
+    return X
 
 
 @task("SimpleMLP")
 def _(cls: type) -> str:
     methods(cls, "forward")
     need(issubclass(cls, nn.Module), "no module")
+    X = torch.randn(50, 4)
     for hidden in 1, 3:
         model = build(cls, 4, 5, 2, hidden)
         linear = [part for part in model.modules() if isinstance(part, nn.Linear)]
         need(list(model.parameters()), "not registered")
-        X = torch.randn(6, 4)
         Y = model(X)
         need(Y is not None, "nothing returned", "forward")
-        need(tuple(Y.shape) == (6, 2), "shape", "the output of 6 examples", tuple(Y.shape), (6, 2))
+        need(tuple(Y.shape) == (50, 2), "shape", "the output of 50 examples", tuple(Y.shape), (50, 2))
         need(len(linear) == hidden + 1, "number of layers", hidden, len(linear), hidden + 1)
         sizes = [(part.in_features, part.out_features) for part in linear]
         expected = [(4, 5), *[(5, 5)] * (hidden - 1), (5, 2)]
-        need(sizes == expected, "widths", sizes, expected)
-        need((model(20 * torch.randn(200, 4)) < 0).any(), "ReLU at the end")
-        A, B = torch.randn(1, 4), torch.randn(1, 4)
-        affine = same(model(A) + model(B), model(A + B) + model(torch.zeros(1, 4)), 1e-4)
-        need(not affine, "no activation")
-        need(not negative_inputs(model, linear[1:]), "another activation")
-    for given in nn.Sigmoid(), nn.Sigmoid:
-        Y = build(cls, 4, 5, 2, 1, given)(20 * torch.randn(50, 4))
-        need(((Y >= 0) & (Y <= 1)).all(), "last activation")
+        need(sorted(sizes) == sorted(expected), "widths", sizes, expected)
+        for p in model.parameters():
+            p.copy_(torch.randn_like(p))
+        for mode in True, False:
+            Y, truth = model.train(mode)(X), plain(model, X, torch.relu)
+            need(not same(Y, torch.relu(truth), 1e-4) or same(Y, truth, 1e-4), "ReLU at the end")
+            need(not same(Y, plain(model, X, lambda Z: Z), 1e-4), "no activation")
+            need(same(Y, truth, 1e-4), "another activation")
+    for given in nn.Sigmoid(), nn.Sigmoid, nn.Tanh():
+        model = build(cls, 4, 5, 2, 1, given)
+        activation = given() if isinstance(given, type) else given
+        need(same(model(X), activation(plain(model, X, torch.relu)), 1e-4), "last activation")
     return "right: the layers, the activations, the shapes."
+
+
+class Batches(list):
+    """Batches of 4, 4 and 2, with what a loader tells of itself."""
+
+    dataset, batch_size = range(10), 4
 
 
 class Brier:
@@ -1140,7 +1195,7 @@ class Brier:
         g = torch.Generator().manual_seed(5)
         X = torch.randn(10, 3, generator=g)
         T = (X[:, :1] + 0.5 * torch.randn(10, 1, generator=g) > 0).float()
-        self.batches = list(zip(X.split(4), T.split(4), strict=True))
+        self.batches = Batches(zip(X.split(4), T.split(4), strict=True))
         self.events: list[str] = []
         problem = self
 
@@ -1276,7 +1331,16 @@ def _(setting: Callable) -> str:
         T = targets(labels)
         need(isinstance(T, Tensor), "targets", loss, type(T).__name__)
         name = "no activation" if activation is None else type(activation).__name__
+        need(Y.shape == logits.shape, "shape", f"{loss}: the activation's result", tuple(Y.shape), tuple(logits.shape))
+        if activation is not None:
+            need(same(activation(logits[:2]), Y[:2]), "softmax over the batch")
+        need(Y.std(0).max() > 1e-6, "constant outputs", loss, name)
         _setting(loss, outputs, logits, Y, T, labels, name)
+        if loss != "CosineEmbeddingLoss":
+            try:
+                getattr(nn, loss)()(Y, T)
+            except (RuntimeError, ValueError) as error:
+                raise Found("refused by torch", loss, error) from None
     return f"right, for {len(LOSSES)} losses."
 
 

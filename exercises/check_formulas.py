@@ -1,5 +1,6 @@
 """How checker.py checks the answers of the theory, formulas in LaTeX or as Python expressions."""
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -68,7 +69,8 @@ def usual(text: str, names: dict) -> str:
     text = re.sub(r"\\(?:operatorname|mathrm|text)\{(diag|Var)\}", r"\\\1", text).replace(r"\mathbb{E}", r"\E")
     text = re.sub(r"\\(hat|tilde|bar) *\{ *(\\?\w+) *\}", r"\\\1 \2", text)
     text = re.sub(r"\\hat *y", r"\\yh ", text) if r"\yh" in names else text
-    text = re.sub(r"\\sum_\{ *([a-z]) *= *1 *\} *\^ *(\{\w+\}|\w)", r"\\sum_\1 ", text)
+    bounds = r"\\sum_\{ *([a-z]) *= *1 *\} *\^ *(?:\{ *[NKDUn] *\}|[NKDUn])"
+    text = re.sub(bounds, r"\\sum_\1 ", text)
     return re.sub(r"\\delta_\{ *([ijk]) *([ijk]) *\}", r"[\1=\2]", text)
 
 
@@ -76,12 +78,26 @@ def value_of(text: str, problem: Problem, index: dict[str, int]) -> np.ndarray:
     """The value of a formula, in LaTeX or as a Python expression, for these values of its free indices."""
     size = next((n for name, n in problem.sizes.items() if name.islower()), 0)
     sizes = dict.fromkeys("ijkln", size) | problem.sizes if size else problem.sizes
-    if "\\" in text or "_{" in text:
-        values = Values(problem.names | {r"\exp": np.exp}, sizes, problem.draws).bind(**index)
-        try:
-            return np.asarray(evaluate(usual(text, problem.names), values))
-        except FormulaError as error:
-            raise Found("unreadable", error) from None
+    readings = [lambda: latex(text, problem, sizes, index), lambda: python(text, problem, index)]
+    if "\\" not in text and "_{" not in text:
+        readings.reverse()
+    try:
+        return readings[0]()
+    except Found as found:
+        with contextlib.suppress(Found):
+            return readings[1]()
+        raise found from None
+
+
+def latex(text: str, problem: Problem, sizes: dict, index: dict) -> np.ndarray:
+    values = Values(problem.names | {r"\exp": np.exp}, sizes, problem.draws).bind(**index)
+    try:
+        return np.asarray(evaluate(usual(text, problem.names), values))
+    except FormulaError as error:
+        raise Found("unreadable", error) from None
+
+
+def python(text: str, problem: Problem, index: dict) -> np.ndarray:
     names = {python_name(name): x for name, x in problem.names.items()}
     functions = {"np": np, "sum": sum, "range": range, "abs": abs, "diag": diagonal, "exp": np.exp, "log": np.log}
     try:

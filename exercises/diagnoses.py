@@ -29,6 +29,10 @@ DIAGNOSES = {
     "grad missing": "backward does not store dL/d{0}: it belongs into self.{0}.grad.",
     "grad assigned": "a second backward replaces {0} in .grad; it should add to what is there, as autograd does.",
     "grad not accumulated": "a second backward should add its {0} to .grad; yours does something else.",
+    "shared memory": "two layers overwrite each other's memory: keep what backward needs in self, not in the class or outside.",
+    "any shape": "an input of shape {0} fails: the layer is elementwise, and takes any shape.",
+    "no parameter wanted": "{0} should be no parameter: it is not trained.",
+    "graph kept": "{0} keeps an autograd graph, which grows with every batch: detach what enters it.",
     "delta missing": "dL/dX does not contain delta: the chain rule multiplies with it.",
     "derivative missing": "dL/dX is delta unchanged: the derivative of the activation is missing.",
     "times the output": "delta is multiplied by the layer's output, which is not what the chain rule multiplies with.",
@@ -113,7 +117,7 @@ DIAGNOSES = {
     "target lost": "dL/dY lacks the target: before the mean, it is off by exactly 1 at the right class.",
     "softmax missing": "dL/dY has the logits where it should have probabilities.",
     "no sum over classes": "in the chain rule only one path is counted; all predictions depend on each logit.",
-    "overflow": "for logits of 1000 the loss is {0}. Compute ln softmax itself: the logarithm of a softmax that has become 0 is not finite.",
+    "overflow": "for a logit of 1000 above that of the right class the loss is {0}, or its gradient is not finite. Compute ln softmax itself: the logarithm of a softmax that has become 0 is not finite.",
     # optimizers
     "grad modified": "step changes the gradients; it is zero_grad that forgets them.",
     "ascent": "the step goes along the gradient, uphill.",
@@ -226,6 +230,8 @@ DIAGNOSES = {
     "argmax of one output": "the largest of a single output is always number 0: a single output means 1 where it is above 1/2.",
     # which outputs a loss takes
     "number of outputs": "{0}: expected 1 or 2 outputs for two classes, got {1}.",
+    "constant outputs": "{0}: with {1} the outputs do not depend on the logits.",
+    "refused by torch": "{0} refuses these outputs and targets: {1}.",
     "targets": "{0}: the targets should be a tensor, got {1}.",
     "not a probability": "{0} compares with 0 and 1, but with {1} the outputs are not between them.",
     "sigmoid twice": "BCEWithLogitsLoss contains the sigmoid; with another one in the network it is applied twice.",

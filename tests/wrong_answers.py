@@ -87,7 +87,7 @@ class MeanOnlyBatchNormLayer(Layer):
         self.X, self.was_training = X, self.training
         if self.training:
             mu = X.mean(0, keepdim=True)
-            self.running_mean = 0.9 * self.running_mean + 0.1 * mu
+            self.running_mean = 0.9 * self.running_mean + 0.1 * mu.detach()
         else:
             mu = self.running_mean
         self.X_hat = X - mu
@@ -384,7 +384,7 @@ WRONG = [
     ("MeanOnlyBatchNormLayer", "gamma missing", "self.gamma * self.X_hat + self.beta", "self.X_hat + self.beta"),
     ("MeanOnlyBatchNormLayer", "beta missing", "self.gamma * self.X_hat + self.beta", "self.gamma * self.X_hat"),
     ("MeanOnlyBatchNormLayer", "one mean", "mu = X.mean(0, keepdim=True)", "mu = X.mean()"),
-    ("MeanOnlyBatchNormLayer", "mean over features", "mu = X.mean(0, keepdim=True)\n            self.running_mean = 0.9 * self.running_mean + 0.1 * mu", "mu = X.mean(1, keepdim=True)"),
+    ("MeanOnlyBatchNormLayer", "mean over features", "mu = X.mean(0, keepdim=True)\n            self.running_mean = 0.9 * self.running_mean + 0.1 * mu.detach()", "mu = X.mean(1, keepdim=True)"),
     ("MeanOnlyBatchNormLayer", "mean not subtracted", "self.X_hat = X - mu", "self.X_hat = 1 * X"),
     ("MeanOnlyBatchNormLayer", "batch mean in eval mode", "mu = self.running_mean\n", "mu = X.mean(0, keepdim=True)\n"),
     ("MeanOnlyBatchNormLayer", "mean missing", "self.gamma * (delta - delta.mean(0, keepdim=True))", "self.gamma * delta"),
@@ -397,11 +397,27 @@ WRONG = [
     ("MeanOnlyBatchNormLayer", "starts", "torch.ones(1, num_features)", "torch.zeros(1, num_features)"),
     ("MeanOnlyBatchNormLayer", "starts", '"running_mean", torch.zeros', '"running_mean", torch.ones'),
     ("MeanOnlyBatchNormLayer", "parameter shape", '"running_mean", torch.zeros(1, num_features)', '"running_mean", torch.zeros(num_features)'),
-    ("MeanOnlyBatchNormLayer", "running mean not updated", "            self.running_mean = 0.9 * self.running_mean + 0.1 * mu\n", ""),
-    ("MeanOnlyBatchNormLayer", "momentum reversed", "0.9 * self.running_mean + 0.1 * mu", "0.1 * self.running_mean + 0.9 * mu"),
-    ("MeanOnlyBatchNormLayer", "running mean replaced", "0.9 * self.running_mean + 0.1 * mu", "mu"),
+    ("MeanOnlyBatchNormLayer", "running mean not updated", "            self.running_mean = 0.9 * self.running_mean + 0.1 * mu.detach()\n", ""),
+    ("MeanOnlyBatchNormLayer", "momentum reversed", "0.9 * self.running_mean + 0.1 * mu.detach()", "0.1 * self.running_mean + 0.9 * mu.detach()"),
+    ("MeanOnlyBatchNormLayer", "running mean replaced", "0.9 * self.running_mean + 0.1 * mu.detach()", "mu.detach()"),
     ("MeanOnlyBatchNormLayer", "updated in eval mode", "            mu = self.running_mean\n", "            mu = self.running_mean\n            self.running_mean = 0.9 * mu + 0.1 * X.mean(0, keepdim=True)\n"),
     ("MeanOnlyBatchNormLayer", "grad assigned", "add_grad(self.beta, delta.sum(0, keepdim=True))", "self.beta.grad = delta.sum(0, keepdim=True)"),
+    ("FCLayer", "shared memory", "self.X", "FCLayer.X"),
+    ("ReLULayer", "any shape", "self.X = X\n", "self.X = X\n        N, D = X.shape\n"),
+    ("ReLULayer", "only large inputs", "Y = X * (X > 0)", "Y = X.clamp(0, 20)"),
+    ("SigmoidLayer", "only large inputs", "1 / (1 + torch.exp(-X))", "torch.exp(X) / (1 + torch.exp(X))"),
+    ("FCLayer", "error", "def forward", "def foward"),
+    ("MeanOnlyBatchNormLayer", "graph kept", "mu.detach()", "mu"),
+    ("MeanOnlyBatchNormLayer", "only eval mode", "            mu = self.running_mean\n", "            mu = 0 * self.running_mean\n"),
+    ("MSELoss", "factor N K (all entries)", "return 2 * self.difference / self.difference.numel()", "self.n = getattr(self, 'n', self.difference.numel()); return 2 * self.difference / self.n"),
+    ("CrossEntropyLoss", "overflow", "self.yh, self.T", "log_yh = log_yh.clamp(-50); self.yh, self.T"),
+    ("train", "layer left out", "for layer in reversed(model)", "for layer in (model[-1], model[0])"),
+    ("train", "average", "outputs.argmax(1) == targets.argmax(1)", "outputs.argmax(0) == targets.argmax(0)"),
+    ("test", "average", "outputs.argmax(1) == targets.to(device).argmax(1)", "outputs.argmax(0) == targets.argmax(0)"),
+    ("SimpleMLP", "another activation", "nn.ReLU()", "nn.Sigmoid()"),
+    ("SimpleMLP", "last activation", "layers += [last_layer_activation_fn]", "layers += [nn.Sigmoid()]"),
+    ("loss_setting", "constant outputs", '"L1Loss": (1, nn.Sigmoid(), column)', '"L1Loss": (1, nn.Softmax(dim=1), column)'),
+    ("loss_setting", "refused by torch", '"NLLLoss": (2, nn.LogSoftmax(dim=1), lambda y: y)', '"NLLLoss": (2, nn.LogSoftmax(dim=1), lambda y: y.int())'),
     ("MSELoss", "factor N K (all entries)", "(self.difference**2).mean()", "(self.difference**2).sum()"),
     ("MSELoss", "factor K (the number of outputs)", "(self.difference**2).mean()", "(self.difference**2).sum(1).mean()"),
     ("MSELoss", "factor 1/2", "(self.difference**2).mean()", "(self.difference**2).mean() / 2"),
@@ -576,7 +592,7 @@ RIGHT_FORMULAS = {
     "dropout-grad": [r"-\nu_ix_i\big(y_d-\sum_k\nu_kw_kx_k\big)", "-nu[i]*x[i]*(y_d-(nu*w*x).sum())"],
     "dropout-mean-grad": [r"-(y_d-w\T x)x_i+s^2w_ix_i^2", "-(y_d-w@x)*x[i]+s**2*w[i]*x[i]**2"],
     "dropout-ridge": [r"\big(X\T X+s^2\diag(X\T X)\big)^{-1}X\T y", "np.linalg.inv(X.T@X+s**2*diag(X.T@X))@X.T@y"],
-    "dropout-bernoulli": [r"\frac p{1-p}", "p/(1-p)"],
+    "dropout-bernoulli": ["p(1-p)^{-1}", r"\frac p{1-p}", "p/(1-p)"],
     "l2-penalty": [r"\lambda\sum_jw_j^2", "lam * (w @ w)"],
     "newton-step": [r"x_t-\frac{f(x_t)}{f'(x_t)}", "x_t-f(x_t)/f1(x_t)"],
     "newton-constant": [r"\dfrac{f''(x^{*})}{2 f'(x^{*})}", r"\frac{f''(x^*)}{2f'(x^*)}", "f2(x_star)/(2*f1(x_star))"],
@@ -637,6 +653,7 @@ WRONG_FORMULAS = [
     ("dropout-bernoulli", "standard dropout", "p * (1 - p)"),
     ("dropout-bernoulli", "second moment", r"\frac1{1-p}"),
     ("dropout-bernoulli", "upside down", r"\frac{1-p}p"),
+    ("l2-penalty", "unreadable", r"\lambda\sum_{j=1}^{1}w_j^2"),
     ("l2-penalty", "erratum l2-penalty", r"\lambda\sum_jw_j"),
     ("newton-step", "erratum newton-minimises-f", r"x_t-\frac{f'(x_t)}{f''(x_t)}"),
     ("newton-step", "ascent", r"x_t+\frac{f(x_t)}{f'(x_t)}"),
