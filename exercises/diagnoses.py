@@ -44,6 +44,8 @@ DIAGNOSES = {
     "bias times input": "dL/db contains the input; Y depends on b with the factor 1.",
     "input missing": "dL/dW does not contain the input X.",
     "zeros": "W starts with equal entries: then all units learn the same. Start from random numbers.",
+    "same start": "two layers start with the same W: draw it anew, and leave the random seed alone.",
+    "not trained": "W and b need requires_grad, or nothing is learned.",
     "bias start": "b should start from zeros.",
     "initial scale": "W starts with standard deviation {0:.3f}; Glorot and Bengio's is {1:.3f} for 300 inputs and 200 outputs.",
     # activations
@@ -164,6 +166,9 @@ DIAGNOSES = {
     "stops on a rise": "it stops when the value rises; what counts is the size of the change.",
     "no progress": "theta does not move. Does the direction go uphill, so that no step is short enough?",
     "not a full step": "the direction of a step is right, its length is not: on a parabola the full step is the best one.",
+    "alpha ignored": "with alpha=0.5 the first step tried should be half of Newton's.",
+    "max_steps of Newton": "with max_steps=3 it makes {0} updates.",
+    "goes on at the minimum": "it makes an update although the gradient at the start is 0.",
     "no Hessian": "the Hessian is not used: this is a step of gradient descent.",
     "times the Hessian": "the gradient is multiplied by the Hessian; it is its inverse that is needed.",
     "diagonal only": "only the diagonal of the Hessian is used.",
