@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +346,7 @@ def _(cls: type) -> str:
         need(fraction > 0, "all dropped")
         need(not (kept == kept[:, :1]).all(), "one draw for a row")
         need(not (kept == kept[:1]).all(), "one draw for a column")
+        need(len(kept.unique(dim=0)) == 200 and len(kept.unique(dim=1)[0]) == 50, "mask repeated")
         close = abs(fraction - (1 - p)) < 0.03
         if p != 0.5 and not close and abs(fraction - p) < 0.03:
             raise Found("rate reversed", p, fraction)
@@ -361,8 +362,9 @@ def _(cls: type) -> str:
         need((eval_Y != 0).double().mean() > 0.99, "dropout in eval mode")
         need(same(eval_Y, X), "eval mode")
         again = call_forward(layer.train(), forward, X)
-        need(not same(again, Y), "same mask again")
-        noise, delta = again / X, randn(200, 50)
+        third = call_forward(layer, forward, X)
+        need(not same(again, Y) and not same(third, Y) and not same(third, again), "same mask again")
+        noise, delta = third / X, randn(200, 50)
         dX = call_backward(layer, backward, delta, X)
         need(dX.shape == X.shape, "shape", "what backward returns", tuple(dX.shape), tuple(X.shape))
         judge(
@@ -375,7 +377,7 @@ def _(cls: type) -> str:
                     {
                         "mask missing": delta,
                         "scale missing": delta * (noise != 0),
-                        "times the output": delta * again,
+                        "times the output": delta * third,
                         "dropped kept": delta * (noise == 0),
                     }
                     if not another_mask(dX / delta, noise)
@@ -383,6 +385,7 @@ def _(cls: type) -> str:
                 )
             ]
         )
+        need(same(call_backward(layer, backward, delta, X), dX), "backward forgets")
         call_forward(layer.eval(), forward, X)
         dX = call_backward(layer, backward, delta, X)
         need(same(dX, delta), "backward in eval mode")
@@ -1100,6 +1103,11 @@ def _(train: Callable) -> str:
     need(loader.passes == 2, "shuffling lost", loader.passes)
     need(all(spy.modes), "training in eval mode")
     outputs, targets = spy.outputs[0]
+    first_X, first_T = loader.batches[0]
+    need(
+        same(targets, first_T) and same(outputs, first_X @ spy.start[0] @ spy.start[1] @ spy.start[2], 1e-4),
+        "criterion arguments",
+    )
     true = (outputs - targets) * (2 / outputs.numel())
     judge(
         [
@@ -1125,10 +1133,9 @@ def _(train: Callable) -> str:
         "a line 'Epoch [k] Average training loss: ..., Average training accuracy: ...' for each epoch",
     )
     for k, line in enumerate(lines):
-        try:
-            loss, accuracy = (float(part.split(":")[1].split(",")[0]) for part in (line, line.split("accuracy")[1]))
-        except (IndexError, ValueError):
-            raise Found("format", line) from None
+        said = re.findall(r"\d+\.\d+", line)
+        need(len(said) == 2 and f"[{k + 1}]" in line, "format", line)
+        loss, accuracy = map(float, said)
         expected = averages(spy.outputs[k * per_epoch : (k + 1) * per_epoch])
         average(f"the loss printed for epoch {k + 1}", loss, expected["loss"])
         average(f"the accuracy printed for epoch {k + 1}", accuracy, expected["accuracy"])
@@ -1208,7 +1215,11 @@ def _(cls: type) -> str:
 class Batches(list):
     """Batches of 4, 4 and 2, with what a loader tells of itself."""
 
-    dataset, batch_size = range(10), 4
+    dataset, batch_size, passes = range(10), 4, 0
+
+    def __iter__(self) -> Iterator:
+        self.passes += 1
+        return super().__iter__()
 
 
 class Brier:
@@ -1258,7 +1269,6 @@ def _(cls: type) -> str:
     events = problem.events
     need("training" in events or "eval" in events, "nothing trained")
     need("step" in events, "no step")
-    need("zero_grad" in events, "zero_grad forgotten")
     need(events.count("step") == 6, "number of steps", 6, events.count("step"))
     need("eval" not in events, "training in eval mode")
     twin = Brier()
@@ -1283,7 +1293,10 @@ def _(cls: type) -> str:
                 "only the last": values[-1],
             }
         )
-    need(same(problem.model.linear.weight, twin.model.linear.weight, 1e-5), "other weights")
+    right = same(problem.model.linear.weight, twin.model.linear.weight, 1e-5)
+    need(right or "zero_grad" in events, "zero_grad forgotten")
+    need(right, "other weights")
+    need(problem.batches.passes == 2, "shuffling lost", problem.batches.passes)
     need(losses is not None, "nothing returned", "train")
     need(isinstance(losses, list) and len(losses) == 2, "losses", losses)
     for k, loss in enumerate(losses):
@@ -1409,16 +1422,16 @@ def one_hot(labels: Tensor) -> Tensor:
 # -------------------------------------------------------------------------------------------------- pictures
 
 
-class HalfPlane:
-    """A fitted classifier: the second class where x0 > 0."""
+class Corner:
+    """A fitted classifier: the second class in the upper right corner, where both coordinates are positive."""
 
     classes_ = np.array([0, 1])
 
     def predict(self, X: Any) -> np.ndarray:
-        return (np.asarray(X)[:, 0] > 0) * 1
+        return (np.asarray(X).min(axis=1) > 0) * 1
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        p = 1 / (1 + np.exp(-4 * np.asarray(X)[:, 0]))
+        p = 1 / (1 + np.exp(-8 * np.asarray(X).min(axis=1)))
         return np.column_stack([1 - p, p])
 
     def score(self, X: Any, y: Any) -> float:
@@ -1427,25 +1440,29 @@ class HalfPlane:
 
 def plane() -> tuple[np.ndarray, np.ndarray]:
     X = np.random.default_rng(0).normal(size=(60, 2))
-    return X, (X[:, 0] > 0) * 1
+    return X, Corner().predict(X)
 
 
 @task("plot_decision_boundary")
 def _(plot: Callable) -> str:
     X, y = plane()
-    image = plot(HalfPlane(), X, y, 0.5)
+    image = plot(Corner(), X, y, 0.5)
     need(image is not None, "nothing returned", "it")
     need(isinstance(image, Image.Image), "no image", type(image).__name__)
     pixels = np.asarray(image.convert("RGB"), dtype=float)
     height, width = pixels.shape[:2]
     need(min(height, width) >= 100, "small image", width, height)
     need(pixels.std() > 1, "blank image")
-    left, right = (
-        pixels[height // 5 : -height // 5, a * width // 20 : b * width // 20].mean((0, 1))
-        for a, b in [(4, 7), (10, 13)]
-    )
-    need(np.abs(left - right).max() > 20, "no regions")
-    other = np.asarray(plot(HalfPlane(), X, y, 50.0).convert("RGB"), dtype=float)
+    bands = {"upper": (0.2, 0.4), "lower": (0.62, 0.8)}, {"left": (0.18, 0.32), "right": (0.58, 0.7)}
+    colours = {
+        f"{v} {h}": pixels[int(a * height) : int(b * height), int(c * width) : int(d * width)].mean((0, 1))
+        for (v, (a, b)), (h, (c, d)) in product(bands[0].items(), bands[1].items())
+    }
+    odd = {name: min(np.abs(x - y).max() for n, y in colours.items() if n != name) for name, x in colours.items()}
+    corner = max(odd, key=odd.get)
+    need(odd[corner] > 20, "no regions")
+    need(corner == "upper right", "mirrored", corner)
+    other = np.asarray(plot(Corner(), X, y, 50.0).convert("RGB"), dtype=float)
     need(other.shape != pixels.shape or not np.array_equal(other, pixels), "alpha not shown")
     return "right: a picture of both regions."
 
