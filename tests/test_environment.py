@@ -14,6 +14,7 @@ import pytest
 import conftest
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.proof  # each starts a test run of its own
 
 
 NOTEBOOK = """import os, warnings
