@@ -737,14 +737,13 @@ def _(f: Callable) -> str:
 
 
 class Quadratic:
-    """f = 1/2 (x - m)^T A (x - m), which counts its calls."""
+    """f = 1/2 (x - m)^T A (x - m)."""
 
     def __init__(self, A: Any, m: Any, hessian: bool = False) -> None:
-        self.A, self.m, self.hessian, self.calls = np.array(A, float), np.array(m, float), hessian, []
+        self.A, self.m, self.hessian = np.array(A, float), np.array(m, float), hessian
 
     def __call__(self, x: Any) -> tuple:
         x = np.array(x, dtype=float)
-        self.calls.append(x)
         grad = self.A @ (x - self.m)
         value = 0.5 * (x - self.m) @ grad
         return (value, grad, self.A.copy()) if self.hessian else (value, grad)
@@ -842,19 +841,15 @@ def _(gd: Callable) -> str:
 
 def stopping_rules(reference: list, f: Quadratic, tolerance: float) -> dict[str, int]:
     """How long the path would be under other rules."""
-    path, x = [reference[0]], reference[0]
-    counts: dict[str, int] = {}
-    step = reference[1] - reference[0]
-    alpha = -step[0] / (f.A @ (x - f.m))[0]
+    x, counts = reference[0], {}
+    alpha = (reference[0] - reference[1])[0] / (f.A @ (x - f.m))[0]
     for k in range(2000):
         grad = f.A @ (x - f.m)
         if np.linalg.norm(grad) < tolerance:
             counts.setdefault("the length of the gradient", k + 1)
-        new = x - alpha * grad
-        if np.linalg.norm(new - x) < tolerance:
+        if np.linalg.norm(alpha * grad) < tolerance:
             counts.setdefault("the length of the step", k + 2)
-        x = new
-        path.append(x)
+        x = x - alpha * grad
     return counts
 
 

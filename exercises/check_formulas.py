@@ -16,8 +16,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from checker import TASKS, Case, Found, judge, need
 from evaluator import FormulaError, Values, column, evaluate
 
-FREE = "ijkn"  # the indices of a formula; i, j, k run over the answer's entries
-
 
 @dataclass
 class Problem:

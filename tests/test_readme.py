@@ -128,7 +128,7 @@ def home(tmp_path_factory):
     it is asked for the one on GitHub."""
     home = tmp_path_factory.mktemp("home")
     copy = home / "My Drive" / "Übung zwei"
-    for part in "notebooks", "data":
+    for part in "notebooks", "data", "exercises", "theory":
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("MNIST", ".ipynb_checkpoints"))
     for file in ROOT.glob("*.py"):
         shutil.copy(file, copy)
@@ -155,6 +155,13 @@ def test_first_cell_in_the_notebooks_folder_the_root_and_a_drive_folder(path, ho
 def test_first_cell_elsewhere_says_what_to_do(path, home, tmp_path):
     done = run_first_cell(path, tmp_path, home)
     assert "FileNotFoundError" in done.stderr and "open this notebook inside a clone of https://" in done.stderr
+
+
+def test_an_exercise_in_colab_finds_its_checker(home, tmp_path):
+    colab = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')"
+    code = f"{colab}\n{first_cell(ROOT / 'exercises' / 'theory.ipynb')}\nimport checker; checker.check('', 'ce-psd')"
+    done = run([sys.executable, "-c", code], tmp_path, home)
+    assert done.stdout.strip() == "… ce-psd: not written yet", done.stderr
 
 
 @every_notebook
