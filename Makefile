@@ -1,4 +1,5 @@
-# The site as a folder, build/site; it needs python -m pip install latex2mathml beside requirements.txt
+# The site, as the folder build/site. It needs npm, for MathJax, and of requirements.txt jupyterlab.
 .PHONY: site
 site:
+	npm install --silent --no-save --no-package-lock --prefix build mathjax@3
 	python website/build.py

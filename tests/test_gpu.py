@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+import train_utils
 from data_utils import BatchLoader
 from layers import (
     DropoutLayer,
@@ -20,7 +21,7 @@ from layers import (
 )
 from losses import BCEWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss
 from optim import SGD
-from train_utils import SimpleMLPTrainer, evaluate, set_seed, test, train
+from train_utils import SimpleMLPTrainer, evaluate, set_seed, train
 
 GPU = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
@@ -95,8 +96,8 @@ def test_losses(name):
 
 def digits(n: int) -> TensorDataset:
     generator = torch.Generator().manual_seed(n)
-    X = torch.rand(n, 20, generator=generator, dtype=torch.float64)
-    return TensorDataset(X, torch.eye(4, dtype=torch.float64)[(4 * X[:, 0]).long()])
+    X = torch.randn(n, 20, generator=generator, dtype=torch.float64)
+    return TensorDataset(X, torch.eye(4, dtype=torch.float64)[X[:, :4].argmax(1)])
 
 
 def trained(device: str, criterion: nn.Module) -> tuple[nn.Module, float]:
@@ -107,7 +108,7 @@ def trained(device: str, criterion: nn.Module) -> tuple[nn.Module, float]:
     sgd = SGD(model.parameters(), 0.1)
     train(model, criterion, sgd, batches, 5, device, test_dataloader=tested, verbose=False)
     assert all(p.device.type == device for p in model.parameters())
-    return model, test(model, tested, device)
+    return model, train_utils.test(model, tested, device)
 
 
 @pytest.mark.parametrize(

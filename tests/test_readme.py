@@ -17,7 +17,10 @@ import address
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PERSIAN = (ROOT / "README.fa.md").read_text(encoding="utf-8")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EXERCISES = sorted((ROOT / "exercises").glob("*.ipynb"))
+HEAD = "Do", "Learn", "Need"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -58,15 +61,32 @@ def test_the_pictures_are_those_stored_in_the_notebooks(picture, number):
     assert f"images/{picture}" in README
 
 
-def test_links_lead_to_files():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README) + re.findall(r'src="(?!https?:)([^"]+)"', README)
+@pytest.mark.parametrize("text", [README, PERSIAN], ids=["English", "Persian"])
+def test_links_lead_to_files(text):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text) + re.findall(r'src="(?!https?:)([^"]+)"', text)
     assert len(links) >= 6
     for link in links:
         assert (ROOT / link).exists(), link
-    for path in NOTEBOOKS:
-        assert re.search(rf"\(https://colab\.research\.google\.com/github/[^)]*/notebooks/{path.name}\)", README), (
-            "badge"
-        )
+    assert {path.relative_to(ROOT).as_posix() for path in [*NOTEBOOKS, *EXERCISES]} < set(links)
+
+
+def test_badges_open_every_notebook():
+    main = f"{address.owner_and_name()}/blob/main"
+    colab, kaggle = "colab.research.google.com/github", "kaggle.com/kernels/welcome?src=https://github.com"
+    for path in [*NOTEBOOKS, *EXERCISES]:
+        name = path.relative_to(ROOT).as_posix()
+        hosts = colab, kaggle, *(["nbviewer.org/github"] if path in NOTEBOOKS else [])  # an exercise is not to be read
+        head = nbformat.read(path, as_version=4).cells[0].source
+        for link in (f"(https://{host}/{main}/{name})" for host in hosts):
+            assert link in README and link in head, link
+        assert all(f"* **{word}:** " in head + nbformat.read(path, as_version=4).cells[1].source for word in HEAD), name
+
+
+def test_the_persian_page_has_the_same_commands():
+    commands = re.findall(r"^    (python -m .*)$", README, re.M)
+    assert len(commands) == 2 and all(f"\n{command}\n" in PERSIAN for command in commands)
+    (light,) = re.findall(r"python -m pip install torch[^`\n]*", README.split("## ")[0])
+    assert f"\n{light}\n" in PERSIAN
 
 
 # ------------------------------------------------------------------------------------------------- the address

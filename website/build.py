@@ -1,7 +1,7 @@
 """The site, for GitHub Pages or a folder: make site, or python website/build.py [FOLDER] (build/site if none is given).
 
-The READMEs, the notebooks and the exercises as HTML pages, and the PDFs. Formulas become MathML (latex2mathml) and
-colours stand in style.css: nothing is fetched, neither while building nor by a page.
+The READMEs, the notebooks and the exercises as HTML pages, and the PDFs. The style is style.css, and formulas are set
+by a copy of MathJax, which make site takes from npm: a page fetches nothing from elsewhere.
 """
 
 import re
@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
@@ -18,9 +17,12 @@ from pygments.formatters import HtmlFormatter
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 GITHUB = re.search(r'^repository = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
+MATHJAX = ROOT / "build" / "node_modules" / "mathjax" / "es5" / "tex-svg.js"
 PAGES = {"README.md": "index.html", "README.fa.md": "fa.html"}  # and x.html for each x.ipynb
 COPIED = "theory/theory.pdf", "theory/questions.pdf", "images/paths.gif", "images/boundaries.gif"
-NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for f in ("notebooks", "exercises") for path in (ROOT / f).glob("*.ipynb"))
+NOTEBOOKS = [
+    path.relative_to(ROOT).as_posix() for f in ("notebooks", "exercises") for path in sorted((ROOT / f).glob("*.ipynb"))
+]
 
 PAGE = """<!DOCTYPE html>
 <html lang="{language}" dir="{direction}">
@@ -30,9 +32,13 @@ PAGE = """<!DOCTYPE html>
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <link rel="stylesheet" href="{top}style.css">
+<script>MathJax = {{tex: {{inlineMath: [["$", "$"]]}}, options: {{enableMenu: false}}}}</script>
+<script src="{top}mathjax.js" async></script>
 </head>
 <body>
-<nav><a href="{top}index.html">Homework 2</a> {links} <a href="{top}fa.html" lang="fa">فارسی</a> <a href="{github}">GitHub</a></nav>
+<nav>
+{links}
+</nav>
 <main>
 {body}
 </main>
@@ -42,17 +48,11 @@ PAGE = """<!DOCTYPE html>
 
 
 class Renderer(IPythonRenderer):
-    """Markdown with formulas as MathML; links to what is on this site stay on it, others lead to GitHub."""
+    """Markdown whose links to what is on this site stay on it; others lead to GitHub."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(escape=False, anchor_link_text="#")
         self.folder = folder  # of the page, "" or "notebooks"
-
-    def inline_math(self, body: str) -> str:
-        return convert(body)
-
-    def block_math(self, body: str) -> str:
-        return f'<div class="formula">{convert(body, display="block")}</div>'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         return super().link(text, address(url, self.folder), title)
@@ -69,19 +69,22 @@ def address(url: str, folder: str) -> str:
         return url
     if not url.startswith("https:"):
         path = Path(ROOT, folder, path).resolve().relative_to(ROOT).as_posix()
-    there = PAGES.get(path) or (path.replace(".ipynb", ".html") if path in NOTEBOOKS else path)
+    there = PAGES.get(path) or (html(path) if path in NOTEBOOKS else path)
     if there == path and path not in COPIED:
         return f"{GITHUB}/blob/main/{path}"
     return ("../" if folder else "") + there + (f"#{part}" if part else "")
 
 
 def page(body: str, title: str, top: str = "", language: str = "en") -> str:
-    links = [f'<a href="{top}{path[:-6]}.html">{path.split("/")[0][:-1]} {Path(path).stem.split("_")[0]}</a>' for path in NOTEBOOKS]
-    links.append(f'<a href="{top}theory/theory.pdf">theory.pdf</a>')
+    links = {"Homework 2": f"{top}index.html", "فارسی": f"{top}fa.html", "theory": f"{top}theory/theory.pdf"}
+    links |= {f"{name.split('/')[0][:-1]} {Path(name).stem.split('_')[0]}": top + html(name) for name in NOTEBOOKS}
     direction = "rtl" if language == "fa" else "ltr"
-    return PAGE.format(
-        body=body, title=title, top=top, language=language, direction=direction, github=GITHUB, links=" ".join(links)
-    )
+    anchors = "\n".join(f'<a href="{url}">{name}</a>' for name, url in (links | {"GitHub": GITHUB}).items())
+    return PAGE.format(body=body, title=title, top=top, language=language, direction=direction, links=anchors)
+
+
+def html(name: str) -> str:
+    return name.replace(".ipynb", ".html")
 
 
 def title(markdown: str) -> str:
@@ -111,17 +114,21 @@ def colours() -> str:
 
 
 def build(folder: Path) -> list[Path]:
-    """Write the site; the files that were written."""
-    files = {"style.css": (HERE / "style.css").read_text(encoding="utf-8") + colours()}
-    files |= {there: from_markdown(name) for name, there in PAGES.items()}
-    files |= {name.replace(".ipynb", ".html"): from_notebook(name) for name in NOTEBOOKS}
-    for name in (*files, *COPIED):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if name in files:
-            (folder / name).write_text(files[name], encoding="utf-8", newline="\n")
+    """Write the site; the files that were written. FileNotFoundError without MathJax."""
+    if not MATHJAX.is_file():
+        raise FileNotFoundError(f"no {MATHJAX}: run make site, or npm install --prefix build mathjax@3")
+    texts = {"style.css": (HERE / "style.css").read_text(encoding="utf-8") + colours()}
+    texts |= {there: from_markdown(name) for name, there in PAGES.items()}
+    texts |= {html(name): from_notebook(name) for name in NOTEBOOKS}
+    copies = {"mathjax.js": MATHJAX} | {name: ROOT / name for name in COPIED}
+    for name in (*texts, *copies):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name in texts:
+            path.write_text(texts[name], encoding="utf-8", newline="\n")
         else:
-            shutil.copy(ROOT / name, folder / name)
-    return [folder / name for name in (*files, *COPIED)]
+            shutil.copy(copies[name], path)
+    return [folder / name for name in (*texts, *copies)]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""The site: it fetches nothing, its links lead somewhere, its pictures have texts."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.skipif(not (shutil.which("npm") and shutil.which("make")), reason="needs make, and npm for MathJax"),
+]
+
+
+@pytest.fixture(scope="module")
+def site():
+    subprocess.run(["make", "site"], cwd=ROOT, check=True, timeout=300)
+    folder = ROOT / "build" / "site"
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
+
+
+def test_every_page_is_there(site):
+    names = {f"{path.parent.name}/{path.stem}.html" for path in ROOT.glob("[ne]*/*.ipynb")}
+    assert set(site) == names | {"index.html", "fa.html"} and len(names) == 7
+
+
+def test_nothing_is_fetched_from_elsewhere(site):
+    for name, page in site.items():
+        assert not re.findall(r"""<(?:img|script|link|iframe)[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*""", page), name
+        assert "@import" not in page
+
+
+def test_links_lead_somewhere(site):
+    for name, page in site.items():
+        folder = ROOT / "build" / "site" / Path(name).parent
+        for link in re.findall(r"""(?:href|src)="(?!data:|https?:)([^"]*)\"""", page):
+            file, _, part = link.partition("#")
+            there = (folder / file).resolve() if file else folder / Path(name).name
+            assert there.is_file(), f"{name}: {link}"
+            anchors = there.suffix == ".html" and part
+            assert not anchors or f'id="{part}"' in there.read_text(encoding="utf-8"), f"{name}: {link}"
+
+
+def test_pictures_have_texts(site):
+    for name, page in site.items():
+        for picture in re.findall(r"<img[^>]*>", page):
+            (text,) = re.findall(r'alt="([^"]*)"', picture)
+            assert len(text) > 20, f"{name}: {text}"
+
+
+def test_persian_is_written_from_right_to_left(site):
+    assert '<html lang="fa" dir="rtl">' in site["fa.html"] and '<html lang="en" dir="ltr">' in site["index.html"]
