@@ -867,7 +867,7 @@ def _(newton: Callable) -> str:
     need(len(thetas) > 1, "no update")
     need(not same(thetas[1], x0), "no progress")
     wrong = {
-        "ascent": np.linalg.solve(A, g),
+        "Newton's sign": np.linalg.solve(A, g),
         "no Hessian": -g,
         "times the Hessian": -A @ g,
         "diagonal only": -g / np.diag(A),
@@ -1147,7 +1147,7 @@ def _(test: Callable) -> str:
     need(spy.modes, "nothing trained")
     need(not any(spy.modes), "test in training mode")
     for p, old in zip(spy.model.parameters(), before, strict=True):
-        need(torch.equal(p, old), "parameters changed", "the test", "the parameters")
+        need(torch.equal(p, old), "changed by a test", "the test", "the parameters")
     need(accuracy is not None, "nothing returned", "test")
     need(np.ndim(accuracy) == 0, "not a number")
     need(len(spy.modes) == 3 * len(loader.batches), "number of batches", len(loader.batches), len(spy.modes) // 3)
@@ -1307,7 +1307,7 @@ def _(cls: type) -> str:
     need("training" not in problem.events, "test in training mode")
     need(
         torch.equal(problem.model.linear.weight, before) and "step" not in problem.events,
-        "parameters changed",
+        "changed by a test",
         "evaluate",
         "the parameters",
     )

@@ -204,7 +204,7 @@ def _(rng):
     X1 = np.column_stack([names["X"], np.ones(names["N"])])
     S = np.diag(np.diag(second_derivative(lambda z: torch.nn.functional.softplus(z).sum(), names["z"])))
     symbols = {r"\tilde X": X1, "S": S, r"\yh": names[r"\yh"]}
-    return Problem(symbols, second_derivative(E, theta), {"weights missing": X1.T @ X1}, sizes)
+    return Problem(symbols, second_derivative(E, theta), {"S missing": X1.T @ X1}, sizes)
 
 
 @formula("bn-noise-variance")
@@ -219,7 +219,7 @@ def _(rng):
 def _(rng):
     N = int(rng.integers(2, 6))
     truth = derivative(lambda x: x - x.mean(), np.zeros(N))
-    wrong = {"erratum bn-index": np.full((N, N), truth.min()), "mean missing": np.eye(N)}
+    wrong = {"erratum bn-index": np.full((N, N), truth.min()), "mean missing here": np.eye(N)}
     return Problem({"N": N}, truth, wrong, {"i": N, "j": N})
 
 
@@ -288,8 +288,8 @@ def _(rng):
         "erratum mlp-relu": truth * (z1 > 0),
         "erratum mlp-drop-probability": back * 0.1 * slopes,
         "erratum mlp-lost-factors": W2.T @ yh * m * slopes,
-        "mask missing": back * slopes,
-        "slope missing": truth / slopes,
+        "m missing": back * slopes,
+        "phi' missing": truth / slopes,
     }
     names = {"W_2": W2, r"\yh": yh, "y": y, "m": m, "z_1": z1}
     return Problem(names | {r"\varphi'": lambda z: np.where(np.asarray(z) > 0, 1.0, slope)}, truth, wrong)
@@ -380,7 +380,7 @@ def _(rng):
     x = 1 + rng.random()
     f, f1, f2 = F.values()
     (truth,) = np.roots([f1(x), f(x) - f1(x) * x])  # of the tangent at x
-    wrong = {"erratum newton-minimises-f": x - f1(x) / f2(x), "ascent": 2 * x - truth, "gradient step": x - f(x)}
+    wrong = {"erratum newton-minimises-f": x - f1(x) / f2(x), "Newton's sign": 2 * x - truth, "gradient step": x - f(x)}
     return Problem({"x_t": x} | F, truth, wrong)
 
 
@@ -398,7 +398,7 @@ def _(rng):
 def _(rng):
     K = int(rng.integers(3, 6))
     z, y = rng.normal(size=K), softmax(rng.normal(size=K))
-    wrong = {"erratum ce-coefficient": np.zeros(K), "erratum softmax-lost-target": softmax(z)}
+    wrong = {"erratum ce-coefficient": np.zeros(K), "target missing": softmax(z)}
     truth = derivative(lambda z: cross_entropy(z, y), z)
     return Problem({r"\yh": softmax(z), "y": y}, truth, wrong, {"i": K, "j": K, "k": K})
 

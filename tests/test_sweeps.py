@@ -2,10 +2,10 @@
 
 import contextlib
 import os
-import random
 import re
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from optim import SGD
 from sweeps import side_by_side
 from train_utils import set_seed, train
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def digits(n: int, seed: int = 0) -> TensorDataset:
     generator = torch.Generator().manual_seed(seed)
@@ -38,13 +40,13 @@ DATASETS = digits(400), digits(100, seed=1)
 
 
 def trained(seed, datasets):
-    """A training that draws from torch's random numbers at every step; and NumPy's and Python's next numbers."""
+    """A training that draws from torch's random numbers at every step; and NumPy's next number."""
     set_seed(seed)
     model = nn.Sequential(FCLayer(784, 32), ReLULayer(), DropoutLayer(0.5), FCLayer(32, 10))
     batches = BatchLoader(datasets[0], 32, shuffle=True)
     train(model, CrossEntropyLoss(), SGD(model.parameters(), 0.1), batches, 2, "cpu", verbose=False)
     outputs = model.eval()(datasets[1].tensors[0]).detach()
-    return model.history, outputs, np.random.rand(), random.random(), torch.get_num_threads()
+    return model.history, outputs, np.random.rand(), torch.get_num_threads()
 
 
 def jobs(n: int = 6) -> dict:
@@ -70,10 +72,17 @@ def expected():
     return results
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2, 3])
+def process(datasets=None):
+    time.sleep(0.2)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("n_jobs", [2, *(pytest.param(n, marks=pytest.mark.proof) for n in (1, 3))])
 def test_processes_give_the_same_numbers(n_jobs, expected):
+    process.__module__ = "__main__"
     with joblib.parallel_config(backend="loky", n_jobs=n_jobs):
         same(side_by_side(jobs(), DATASETS), expected)
+        assert len(set(side_by_side({seed: process for seed in range(2 * n_jobs)}).values())) == n_jobs
 
 
 def test_without_datasets_and_without_jobs():
@@ -82,27 +91,36 @@ def test_without_datasets_and_without_jobs():
 
 
 def change(datasets):
-    datasets[0].tensors[0].fill_(7)
-    return os.getpid()
+    seen = float(max(tensor.max() for dataset in datasets for tensor in dataset.tensors))
+    for dataset in datasets:
+        for tensor in dataset.tensors:
+            tensor.fill_(7)
+    return seen
 
 
-def test_a_job_that_changes_its_data_changes_them_for_nobody_else(expected):
-    side_by_side({seed: change for seed in range(4)}, DATASETS)
-    assert DATASETS[0].tensors[0].max() < 1
-
-
-def meet(datasets=None):
-    import time
-
-    time.sleep(0.3)
+@pytest.mark.parametrize("backend", ["loky", "sequential"])
+def test_a_job_that_changes_its_data_changes_them_for_nobody_else(backend):
+    change.__module__ = "__main__"
+    with joblib.parallel_config(backend=backend):
+        assert set(side_by_side({seed: change for seed in range(6)}, DATASETS).values()) == {1.0}
+    assert DATASETS[0].tensors[0].max() <= 1
 
 
 def test_threads_are_refused():
     with joblib.parallel_config(backend="threading", n_jobs=2), pytest.raises(RuntimeError, match="two jobs in one"):
-        side_by_side({seed: meet for seed in range(4)})
+        side_by_side({seed: process for seed in range(4)})
     with sweeps._alone:  # as soon as the first job has ended
         pass
-    assert side_by_side({"after": partial(max, 1, 2)}) == {"after": 2}
+    with joblib.parallel_config(backend="sequential"):
+        assert side_by_side({"after": partial(max, 1, 2)}) == {"after": 2}
+
+
+def test_a_worker_with_other_modules_is_refused(monkeypatch):
+    """The caller's modules as if they had been changed since the workers imported theirs."""
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        monkeypatch.setattr(sweeps, "DIGEST", "another")
+        with pytest.raises(RuntimeError, match="restart the kernel"):
+            side_by_side({"one": partial(max, 1, 2), "two": partial(max, 1, 2)})
 
 
 def fail(datasets=None):
@@ -143,7 +161,9 @@ def cluster_in(folder: Path):
         [sys.executable, script], cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as cluster:
         try:
-            yield cluster.stdout.readline().strip()
+            address = cluster.stdout.readline().strip()
+            assert address, "the cluster did not start"
+            yield address
         finally:
             cluster.communicate("\n", timeout=60)
 
@@ -154,26 +174,28 @@ def where(datasets):
 
     import layers
 
+    time.sleep(0.1)
     stored = [value for value in get_worker().data.values() if isinstance(value, np.ndarray)]
     return os.getpid(), len(stored), sum(array.nbytes for array in stored), layers.__file__
 
 
 @pytest.mark.proof
 def test_a_cluster_gives_the_same_numbers(distributed, expected, tmp_path):
-    where.__module__ = "__main__"
+    where.__module__ = change.__module__ = "__main__"
     with (
         cluster_in(tmp_path) as address,
         distributed.Client(address) as client,
         joblib.parallel_config(backend="dask"),
     ):
-        with pytest.raises(ModuleNotFoundError):
+        with pytest.raises(ModuleNotFoundError, match="No module named 'sweeps'"):
             client.submit(lambda: __import__("sweeps")).result()
         same(side_by_side(jobs(), DATASETS), expected)
         places = side_by_side({seed: where for seed in range(20)}, DATASETS)
         size = sum(tensor.nbytes for dataset in DATASETS for tensor in dataset.tensors)
         assert {place[1:3] for place in places.values()} == {(4, size)}, "each array once in a worker"
         assert len({place[0] for place in places.values()}) == 2
-        assert not any(Path(place[3]).is_relative_to(sweeps.ROOT) for place in places.values())
+        assert set(side_by_side({seed: change for seed in range(6)}, DATASETS).values()) == {1.0}
+        assert not any(Path(place[3]).is_relative_to(ROOT) for place in places.values())
 
 
 @pytest.mark.proof
@@ -181,13 +203,13 @@ def test_a_cluster_gives_the_same_numbers(distributed, expected, tmp_path):
     "workers", [dict(n_workers=1, threads_per_worker=2), dict(n_workers=2, processes=False)], ids=str
 )
 def test_workers_that_share_random_numbers_are_refused(distributed, workers):
-    meet.__module__ = "__main__"
+    process.__module__ = "__main__"
     with (
         distributed.Client(dashboard_address=None, **workers),
         joblib.parallel_config(backend="dask"),
         pytest.raises(RuntimeError, match="dask worker --nthreads 1"),
     ):
-        side_by_side({seed: meet for seed in range(8)})
+        side_by_side({seed: process for seed in range(8)})
     with sweeps._alone:  # if it was this process: as soon as the first job has ended
         pass
 
@@ -213,8 +235,11 @@ def text(output: nbformat.NotebookNode) -> str:
 def test_a_notebook_runs_on_a_cluster_unchanged(name, distributed, tmp_path, monkeypatch):
     """With one line more, and the same numbers to the last digit shown."""
     monkeypatch.setenv("MNIST", "5k")
-    path = sweeps.ROOT / "notebooks" / f"{name}.ipynb"
+    path = ROOT / "notebooks" / f"{name}.ipynb"
     with cluster_in(tmp_path) as address:
         line = "import joblib, distributed; client = distributed.Client({!r}); joblib.parallel_config(backend='dask');"
         found = outputs(path, line.format(address))
+        with distributed.Client(address) as client:
+            used = client.run(lambda: "sweeps" in __import__("sys").modules)
+        assert len(used) == 2 and all(used.values()), "the jobs did not run on the cluster"
     assert found == outputs(path, "")
