@@ -29,8 +29,8 @@ def side_by_side(jobs: dict[Name, Callable], datasets: Datasets | None = None) -
 
     A job is a function, such as a functools.partial, that seeds torch's or NumPy's generator with a seed it was given
     and draws from that alone (dask's own threads draw from Python's). Each runs on one thread, and no two at a time in
-    a process, so the numbers are the same on any number of workers. datasets, (train, test), is given to each job as the keyword argument ``datasets``;
-    large arrays go to each worker once a sweep, not with every job.
+    a process, so the numbers are the same on any number of workers. datasets, (train, test), is given to each job as
+    the keyword argument ``datasets``; large arrays go to each worker once a sweep, not with every job.
 
     The workers are joblib's: processes of this machine, as many as it has cores (a single one is the caller's own
     process, whose random generators the jobs then reseed), or as ``joblib.parallel_config`` says. With

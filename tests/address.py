@@ -41,10 +41,10 @@ def others(root: Path = ROOT) -> list[str]:
 def move(address: str, root: Path = ROOT) -> list[Path]:
     """Write a new address in place of the one in pyproject.toml; the files that have changed. ValueError for no
     address."""
-    match = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]*\w?)/?", address.removesuffix(".git"))
+    match = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]*\w)", address.rstrip("/").removesuffix(".git"))
     if not match:
         raise ValueError(f"expected an address such as https://github.com/OWNER/NAME, got {address}")
-    old, new, changed = owner_and_name(root), match[1].rstrip("/"), []
+    old, new, changed = owner_and_name(root), match[1], []
     for path in files(root):
         text = path.read_text(encoding="utf-8")
         moved = GITHUB.sub(lambda found: new if found[0] == old else found[0], text)

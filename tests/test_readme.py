@@ -109,13 +109,15 @@ def test_a_fork_changes_the_address_with_one_command(tmp_path):
     assert not [path for path in address.files(tmp_path) if old in path.read_text(encoding="utf-8")]
     (tmp_path / "notebooks" / NOTEBOOKS[0].name).write_bytes(NOTEBOOKS[0].read_bytes())
     assert address.others(tmp_path) == [f"notebooks/{NOTEBOOKS[0].name}: {old}"]
-    for path in address.files(ROOT):
-        (tmp_path / path.relative_to(ROOT)).write_bytes(path.read_bytes())
+    (tmp_path / "notebooks" / NOTEBOOKS[0].name).write_text("", encoding="utf-8")
     address.move(f"https://github.com/{old}", tmp_path)
+    shutil.copy(NOTEBOOKS[0], tmp_path / "notebooks")
     assert all((tmp_path / p.relative_to(ROOT)).read_bytes() == p.read_bytes() for p in address.files(ROOT))
 
 
-@pytest.mark.parametrize("bad", ["", "you/yours", "https://gitlab.com/you/yours", "https://github.com/you"])
+@pytest.mark.parametrize(
+    "bad", ["", "you/yours", "https://github.com/you/", "https://gitlab.com/you/yours", "https://github.com/you"]
+)
 def test_no_address(bad):
     with pytest.raises(ValueError, match="expected an address such as"):
         address.move(bad)
@@ -126,7 +128,10 @@ def test_no_address(bad):
 
 def run(command: list[str], folder: Path, home: Path) -> subprocess.CompletedProcess:
     """Run a command that sees git's settings in home, and none of the user's or of a git hook that runs these tests."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "KAGGLE_"))}
+    environment = kept | {
+        "LC_ALL": "C",  # git's messages are translated
+        "PYTHONUTF8": "1",
         "PYTHONPATH": "",
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home),
@@ -134,7 +139,7 @@ def run(command: list[str], folder: Path, home: Path) -> subprocess.CompletedPro
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CEILING_DIRECTORIES": str(home.parent),
     }
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=60)
 
 
 def run_first_cell(path: Path, folder: Path, home: Path, setup: str = "") -> subprocess.CompletedProcess:
@@ -192,36 +197,45 @@ def test_an_exercise_in_colab_finds_its_checker(home, tmp_path):
 
 
 @every_host
-@pytest.mark.parametrize("left", ["nothing", "an empty folder", "half a clone", "a whole clone"])
-def test_first_cell_clones_what_is_not_there(host, left, home, tmp_path):
-    clone = tmp_path / "deep_learning_hw2"
-    if left != "nothing":
-        clone.mkdir()
-    if left == "half a clone":
-        for file in ".git/index.lock", "checks.py":
-            (clone / file).parent.mkdir(exist_ok=True)
-            (clone / file).write_text("")
+@pytest.mark.parametrize(
+    "left", ["nothing", "an empty folder", "half a clone", "a folder of the user's", "a whole clone"]
+)
+def test_first_cell_clones_what_is_not_there_and_loses_nothing(host, left, home, tmp_path):
+    clone, mine = tmp_path / "deep_learning_hw2", "what a student has written"
     if left == "a whole clone":
         run_first_cell(NOTEBOOKS[0], tmp_path, home, HOSTS[host])
-        (clone / "notebooks" / "mine.ipynb").write_text("what a student has written")
+    elif left != "nothing":
+        clone.mkdir()
+    if left == "half a clone":
+        (clone / ".git").mkdir()
+        (clone / ".git" / "index.lock").write_text("")
+    if clone.exists() and left != "an empty folder":
+        (clone / "mine.txt").write_text(mine)
     done = run_first_cell(NOTEBOOKS[0], tmp_path, home, HOSTS[host])
     assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()) == clone and (clone / "train_utils.py").read_bytes()
-    assert left != "a whole clone" or (clone / "notebooks" / "mine.ipynb").read_text()
+    assert Path(done.stdout.splitlines()[-1]) == clone and (clone / "sweeps.py").read_bytes()
+    assert [path.read_text() for path in tmp_path.rglob("mine.txt")] == [mine] * (
+        left not in ("nothing", "an empty folder")
+    )
+    assert ("set aside" in done.stdout) == (left not in ("nothing", "a whole clone"))
 
 
 @every_host
-@pytest.mark.parametrize("cause", ["no network", "a folder of the user's"])
-def test_first_cell_that_cannot_clone_says_what_to_do(host, cause, home, tmp_path):
-    if cause == "no network":
-        home = tmp_path / "home"
-        home.mkdir()
-        (home / ".gitconfig").write_text('[url "http://127.0.0.1:9/"]\n insteadOf = https://github.com/\n')
-    else:
-        (tmp_path / "deep_learning_hw2").mkdir()
-        (tmp_path / "deep_learning_hw2" / "mine.txt").write_text("kept")
+def test_first_cell_without_a_network_says_what_to_do(host, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text('[url "http://127.0.0.1:9/"]\n insteadOf = https://github.com/\n')
     done = run_first_cell(NOTEBOOKS[0], tmp_path, home, HOSTS[host])
-    said = {"no network": "unable to access", "a folder of the user's": "not an empty directory"}[cause]
-    assert said in done.stderr and "In Kaggle, turn on Internet (Settings)" in done.stderr
-    assert f"git clone https://github.com/{address.owner_and_name()}" in done.stderr
-    assert cause == "no network" or (tmp_path / "deep_learning_hw2" / "mine.txt").read_text() == "kept"
+    assert f"git clone https://github.com/{address.owner_and_name()} brought no sweeps.py" in done.stderr
+    assert "unable to access" in done.stderr and "In Kaggle, turn on Internet" in done.stderr
+
+
+def test_first_cell_with_the_wrong_address_says_so(home, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for command in ["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "another repository"]:
+        assert run(["git", *command], other, home).returncode == 0
+    setup = HOSTS["Colab"]
+    cell = first_cell(NOTEBOOKS[0]).replace(f"https://github.com/{address.owner_and_name()}", other.as_uri())
+    done = run([sys.executable, "-c", f"{setup}\n{cell}"], tmp_path, home)
+    assert "brought no sweeps.py" in done.stderr and "Is REPOSITORY the right address?" in done.stderr
