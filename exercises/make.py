@@ -31,6 +31,7 @@ import train_utils  # noqa: E402
 MODULES = layers, losses, optim, train_utils, plot_utils
 METHODS = "__init__", "forward", "backward", "step", "zero_grad", "train", "evaluate"
 HOLE = 'raise NotImplementedError("not written yet")'
+COLAB = "In Colab, first save a copy: *File, Save a copy in Drive*. "
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -94,8 +95,8 @@ def head(file: str, title: str) -> str:
         f"# {title}\n\n"
         f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{blob})\n"
         f"[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/{blob})\n\n"
-        "In Colab, first save a copy: *File, Save a copy in Drive*. Each task is a cell with a hole, and one that "
-        "checks it and says what kind of mistake was made. What is not written yet says so, and the notebook goes on."
+        f"{COLAB}Each task is a cell with a hole, and one that checks it and says what kind of mistake was made. What "
+        "is not written yet says so, and the notebook goes on."
     )
 
 
@@ -196,7 +197,9 @@ FIRST_CELL = """# Find the modules of the homework.
 import sys
 from pathlib import Path
 
-root = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "train_utils.py").is_file())
+root = next((p for p in [Path.cwd(), *Path.cwd().parents] if (p / "train_utils.py").is_file()), None)
+if root is None:
+    raise FileNotFoundError(f"no train_utils.py above {Path.cwd()}: open this notebook inside the unpacked folder")
 sys.path[:0] = [str(root), str(root / "exercises"), str(root / "theory")]"""
 READ_ME = """# Homework 2
 
@@ -227,6 +230,7 @@ def without_solution(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.source = re.sub(r"(\[!\[Open in .*\n)+\n|\n\n\*\[Solved\].*", "", cell.source)
         cell.source = re.sub(r" The solved notebook is \[here\][^\n]*| The derivations, [^\n]*", "", cell.source)
         cell.source = re.sub(r"\[([^]]*)\]\([^)]*questions.pdf\)", r"[\1](../theory/questions.pdf)", cell.source)
+        cell.source = cell.source.replace(COLAB, "")
         if "REPOSITORY" in cell.source:
             cell.source = FIRST_CELL
     return made
@@ -252,6 +256,6 @@ def hand_out(path: str | Path) -> Path:
 
 if __name__ == "__main__":
     if "--hand-out" in sys.argv:
-        hand_out(sys.argv[sys.argv.index("--hand-out") + 1])
+        hand_out("".join(sys.argv[sys.argv.index("--hand-out") + 1 :]))
     else:
         write(force="--force" in sys.argv[1:])

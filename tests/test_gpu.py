@@ -82,7 +82,7 @@ def test_noise(name):
     forward_and_backward(layer, GPU)
     X = torch.ones(1000, 1000, dtype=torch.float64)
     on_gpu, on_cpu = layer.to(GPU)(X.to(GPU)).cpu(), layer.to("cpu")(X)
-    assert abs(on_gpu.mean() - on_cpu.mean()) < 5e-3 and abs(on_gpu.var() - on_cpu.var()) < 5e-3
+    assert abs(on_gpu.mean() - on_cpu.mean()) < 1e-2 and abs(on_gpu.var() - on_cpu.var()) < 1e-2
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -112,7 +112,9 @@ def trained(device: str, criterion: nn.Module) -> tuple[nn.Module, float]:
 
 
 @pytest.mark.parametrize(
-    "criterion", [MSELoss(), CrossEntropyLoss(), nn.CrossEntropyLoss()], ids=lambda c: f"{type(c)}"
+    "criterion",
+    [MSELoss(), CrossEntropyLoss(), nn.CrossEntropyLoss()],
+    ids=lambda c: f"{type(c).__module__}.{type(c).__name__}",
 )
 def test_training(criterion):
     (on_gpu, gpu_accuracy), (on_cpu, cpu_accuracy) = trained(GPU, criterion), trained("cpu", criterion)
@@ -138,10 +140,10 @@ def test_the_trainer():
 
 def test_the_same_seed_gives_the_same_noise():
     draws = []
-    for _ in range(2):
-        set_seed(7)
+    for seed in 7, 7, 8:
+        set_seed(seed)
         draws.append(DropoutLayer(0.5)(torch.ones(100, device=GPU)))
-    assert torch.equal(*draws)
+    assert torch.equal(*draws[:2]) and not torch.equal(*draws[1:])
 
 
 def test_a_model_and_an_optimizer_on_two_devices_train_together():

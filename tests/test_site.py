@@ -16,8 +16,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def site():
-    subprocess.run(["make", "site"], cwd=ROOT, check=True, timeout=300)
     folder = ROOT / "build" / "site"
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(["make", "site"], cwd=ROOT, check=True, timeout=300)
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
 
 
@@ -29,7 +30,8 @@ def test_every_page_is_there(site):
 def test_nothing_is_fetched_from_elsewhere(site):
     for name, page in site.items():
         assert not re.findall(r"""<(?:img|script|link|iframe)[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*""", page), name
-        assert "@import" not in page
+    styles = (ROOT / "build" / "site" / "style.css").read_text(encoding="utf-8")
+    assert not re.search(r"@import|url\(", styles + "".join(site.values()))
 
 
 def test_links_lead_somewhere(site):

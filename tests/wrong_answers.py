@@ -533,6 +533,7 @@ WRONG = [
     ("train", "nothing printed", "        print(", "        str("),
     ("train", "nothing returned", "    return model\n", ""),
     ("train", "number of batches", "range(1, num_epoch + 1)", "range(1, num_epoch + 2)"),
+    ("test", "changed by a test", "    model.eval()\n", "    model.eval()\n    next(model.parameters()).data.mul_(0.5)\n"),
     ("test", "test in training mode", "    model.eval()\n", ""),
     ("test", "average: last batch", ".sum().item()\n        n += len(X)", ".float().mean().item()\n        n += 1"),
     ("test", "average: broadcast", "outputs.argmax(1) ==", "outputs.argmax(1)[:, None] =="),

@@ -59,7 +59,7 @@ class Renderer(IPythonRenderer):
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         """A badge, which another server would have to send, becomes its text."""
-        return text if url.startswith("https:") else super().image(text, url, title)
+        return text if re.match("https?:", url) else super().image(text, url, title)
 
 
 def address(url: str, folder: str) -> str:
@@ -70,9 +70,12 @@ def address(url: str, folder: str) -> str:
     if not url.startswith("https:"):
         path = Path(ROOT, folder, path).resolve().relative_to(ROOT).as_posix()
     there = PAGES.get(path) or (html(path) if path in NOTEBOOKS else path)
-    if there == path and path not in COPIED:
-        return f"{GITHUB}/blob/main/{path}"
-    return ("../" if folder else "") + there + (f"#{part}" if part else "")
+    part = f"#{part}" if part else ""
+    if there != path or path in COPIED:
+        return ("../" if folder else "") + there + part
+    if not (ROOT / path).exists():
+        raise FileNotFoundError(f"a link leads nowhere: {url}, in the folder {folder or '.'}")
+    return f"{GITHUB}/blob/main/{path}{part}"
 
 
 def page(body: str, title: str, top: str = "", language: str = "en") -> str:
@@ -116,8 +119,8 @@ def colours() -> str:
 def build(folder: Path) -> list[Path]:
     """Write the site; the files that were written. FileNotFoundError without MathJax."""
     if not MATHJAX.is_file():
-        raise FileNotFoundError(f"no {MATHJAX}: run make site, or npm install --prefix build mathjax@3")
-    texts = {"style.css": (HERE / "style.css").read_text(encoding="utf-8") + colours()}
+        raise FileNotFoundError(f"no {MATHJAX}: run make site")
+    texts = {"style.css": colours() + (HERE / "style.css").read_text(encoding="utf-8")}
     texts |= {there: from_markdown(name) for name, there in PAGES.items()}
     texts |= {html(name): from_notebook(name) for name in NOTEBOOKS}
     copies = {"mathjax.js": MATHJAX} | {name: ROOT / name for name in COPIED}
