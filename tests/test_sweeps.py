@@ -127,7 +127,7 @@ def fail(datasets=None):
     raise ZeroDivisionError("in a job")
 
 
-@pytest.mark.parametrize("backend", ["loky", "sequential"])
+@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.proof), "sequential"])
 def test_an_error_in_a_job_is_raised_and_the_next_sweep_runs(backend):
     with joblib.parallel_config(backend=backend):
         with pytest.raises(ZeroDivisionError, match="in a job"):
