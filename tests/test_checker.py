@@ -100,6 +100,7 @@ def test_what_is_printed(capsys):
     ]
 
 
+@pytest.mark.proof
 def test_a_formula_in_python_needs_nothing_that_ran_before():
     code = "from checker import check; check('(yh-y).sum()', 'logistic-grad-b'); check('yh-', 'ce-hessian')"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("exercises", "theory"))}

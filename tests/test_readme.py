@@ -189,6 +189,7 @@ HOSTS = {
 every_host = pytest.mark.parametrize("host", HOSTS)  # stubs, with a repository on this disk in place of GitHub
 
 
+@pytest.mark.proof
 def test_an_exercise_in_colab_finds_its_checker(home, tmp_path):
     cell = first_cell(ROOT / "exercises" / "theory.ipynb")
     code = f"{HOSTS['Colab']}\n{cell}\nimport checker; checker.check('', 'ce-psd')"

@@ -27,6 +27,7 @@ from sweeps import side_by_side
 from train_utils import set_seed, train
 
 ROOT = Path(__file__).resolve().parents[1]
+BACKENDS = [pytest.param("loky", marks=pytest.mark.proof), "sequential"]  # starting processes takes seconds
 
 
 def digits(n: int, seed: int = 0) -> TensorDataset:
@@ -77,7 +78,8 @@ def process(datasets=None):
     return os.getpid()
 
 
-@pytest.mark.parametrize("n_jobs", [2, *(pytest.param(n, marks=pytest.mark.proof) for n in (1, 3))])
+@pytest.mark.proof
+@pytest.mark.parametrize("n_jobs", [1, 2, 3])
 def test_processes_give_the_same_numbers(n_jobs, expected):
     process.__module__ = "__main__"
     with joblib.parallel_config(backend="loky", n_jobs=n_jobs):
@@ -85,9 +87,11 @@ def test_processes_give_the_same_numbers(n_jobs, expected):
         assert len(set(side_by_side({seed: process for seed in range(2 * n_jobs)}).values())) == n_jobs
 
 
-def test_without_datasets_and_without_jobs():
-    assert side_by_side({"b": partial(max, 1, 2), "a": partial(min, 1, 2)}) == {"b": 2, "a": 1}
-    assert side_by_side({}) == {}
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_datasets_and_without_jobs(backend):
+    with joblib.parallel_config(backend=backend):
+        assert side_by_side({"b": partial(max, 1, 2), "a": partial(min, 1, 2)}) == {"b": 2, "a": 1}
+        assert side_by_side({}) == {}
 
 
 def change(datasets):
@@ -98,7 +102,7 @@ def change(datasets):
     return seen
 
 
-@pytest.mark.parametrize("backend", ["loky", "sequential"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_job_that_changes_its_data_changes_them_for_nobody_else(backend):
     change.__module__ = "__main__"
     with joblib.parallel_config(backend=backend):
@@ -115,6 +119,7 @@ def test_threads_are_refused():
         assert side_by_side({"after": partial(max, 1, 2)}) == {"after": 2}
 
 
+@pytest.mark.proof
 def test_a_worker_with_other_modules_is_refused(monkeypatch):
     """The caller's modules as if they had been changed since the workers imported theirs."""
     with joblib.parallel_config(backend="loky", n_jobs=2):
@@ -127,7 +132,7 @@ def fail(datasets=None):
     raise ZeroDivisionError("in a job")
 
 
-@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.proof), "sequential"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_an_error_in_a_job_is_raised_and_the_next_sweep_runs(backend):
     with joblib.parallel_config(backend=backend):
         with pytest.raises(ZeroDivisionError, match="in a job"):
