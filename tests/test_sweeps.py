@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,12 @@ ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = [pytest.param("loky", marks=pytest.mark.proof), "sequential"]  # starting processes takes seconds
 
 
+def sent(job: Callable) -> Callable:
+    """A job that goes to the workers as it is, like one defined in a notebook; they need not have this file."""
+    job.__module__ = "__main__"
+    return job
+
+
 def digits(n: int, seed: int = 0) -> TensorDataset:
     generator = torch.Generator().manual_seed(seed)
     return TensorDataset(
@@ -40,6 +47,7 @@ def digits(n: int, seed: int = 0) -> TensorDataset:
 DATASETS = digits(400), digits(100, seed=1)
 
 
+@sent
 def trained(seed, datasets):
     """A training that draws from torch's random numbers at every step; and NumPy's next number."""
     set_seed(seed)
@@ -50,10 +58,7 @@ def trained(seed, datasets):
     return model.history, outputs, np.random.rand(), torch.get_num_threads()
 
 
-def jobs(n: int = 6) -> dict:
-    # __main__'s functions are sent as they are, like a notebook's; those of a module would have to be installed
-    trained.__module__ = "__main__"
-    return {f"seed {seed}": partial(trained, seed) for seed in range(n)}
+JOBS = {f"seed {seed}": partial(trained, seed) for seed in range(6)}
 
 
 def same(results: dict, expected: dict) -> None:
@@ -68,11 +73,12 @@ def expected():
     """One after the other, in this process."""
     threads = torch.get_num_threads()
     with joblib.parallel_config(backend="sequential"):
-        results = side_by_side(jobs(), DATASETS)
+        results = side_by_side(JOBS, DATASETS)
     assert torch.get_num_threads() == threads and {result[-1] for result in results.values()} == {1}
     return results
 
 
+@sent
 def process(datasets=None):
     time.sleep(0.2)
     return os.getpid()
@@ -81,9 +87,8 @@ def process(datasets=None):
 @pytest.mark.proof
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 def test_processes_give_the_same_numbers(n_jobs, expected):
-    process.__module__ = "__main__"
     with joblib.parallel_config(backend="loky", n_jobs=n_jobs):
-        same(side_by_side(jobs(), DATASETS), expected)
+        same(side_by_side(JOBS, DATASETS), expected)
         assert len(set(side_by_side({seed: process for seed in range(2 * n_jobs)}).values())) == n_jobs
 
 
@@ -94,6 +99,7 @@ def test_without_datasets_and_without_jobs(backend):
         assert side_by_side({}) == {}
 
 
+@sent
 def change(datasets):
     seen = float(max(tensor.max() for dataset in datasets for tensor in dataset.tensors))
     for dataset in datasets:
@@ -104,7 +110,6 @@ def change(datasets):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_job_that_changes_its_data_changes_them_for_nobody_else(backend):
-    change.__module__ = "__main__"
     with joblib.parallel_config(backend=backend):
         assert set(side_by_side({seed: change for seed in range(6)}, DATASETS).values()) == {1.0}
     assert DATASETS[0].tensors[0].max() <= 1
@@ -128,6 +133,7 @@ def test_a_worker_with_other_modules_is_refused(monkeypatch):
             side_by_side({"one": partial(max, 1, 2), "two": partial(max, 1, 2)})
 
 
+@sent
 def fail(datasets=None):
     raise ZeroDivisionError("in a job")
 
@@ -173,6 +179,7 @@ def cluster_in(folder: Path):
             cluster.communicate("\n", timeout=60)
 
 
+@sent
 def where(datasets):
     """The process, how many arrays of how many bytes its dask worker keeps, and where its modules are."""
     from distributed import get_worker
@@ -186,7 +193,6 @@ def where(datasets):
 
 @pytest.mark.proof
 def test_a_cluster_gives_the_same_numbers(distributed, expected, tmp_path):
-    where.__module__ = change.__module__ = "__main__"
     with (
         cluster_in(tmp_path) as address,
         distributed.Client(address) as client,
@@ -194,7 +200,7 @@ def test_a_cluster_gives_the_same_numbers(distributed, expected, tmp_path):
     ):
         with pytest.raises(ModuleNotFoundError, match="No module named 'sweeps'"):
             client.submit(lambda: __import__("sweeps")).result()
-        same(side_by_side(jobs(), DATASETS), expected)
+        same(side_by_side(JOBS, DATASETS), expected)
         places = side_by_side({seed: where for seed in range(20)}, DATASETS)
         size = sum(tensor.nbytes for dataset in DATASETS for tensor in dataset.tensors)
         assert {place[1:3] for place in places.values()} == {(4, size)}, "each array once in a worker"
@@ -208,7 +214,6 @@ def test_a_cluster_gives_the_same_numbers(distributed, expected, tmp_path):
     "workers", [dict(n_workers=1, threads_per_worker=2), dict(n_workers=2, processes=False)], ids=str
 )
 def test_workers_that_share_random_numbers_are_refused(distributed, workers):
-    process.__module__ = "__main__"
     with (
         distributed.Client(dashboard_address=None, **workers),
         joblib.parallel_config(backend="dask"),
