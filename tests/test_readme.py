@@ -197,10 +197,11 @@ def test_an_exercise_in_colab_finds_its_checker(home, tmp_path):
     assert done.stdout.strip() == "… ce-psd: not written yet", done.stderr
 
 
+LEFT = "nothing", "an empty folder", "a folder of the user's", "a whole clone"
+
+
 @every_host
-@pytest.mark.parametrize(
-    "left", ["nothing", "an empty folder", "half a clone", "a folder of the user's", "a whole clone"]
-)
+@pytest.mark.parametrize("left", ["half a clone", *(pytest.param(left, marks=pytest.mark.proof) for left in LEFT)])
 def test_first_cell_clones_what_is_not_there_and_loses_nothing(host, left, home, tmp_path):
     clone, mine = tmp_path / "deep_learning_hw2", "what a student has written"
     if left == "a whole clone":
