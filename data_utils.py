@@ -86,7 +86,7 @@ def _digits(images: np.ndarray, labels: np.ndarray) -> TensorDataset:
 
 def _split(images: np.ndarray, labels: np.ndarray, n: int) -> list[np.ndarray]:
     """n of the images, the others, and the labels of both, with the classes in proportion, the same ones every time."""
-    from sklearn.model_selection import train_test_split  # imported here: it takes half a second and is seldom needed
+    from sklearn.model_selection import train_test_split  # imported here: it takes half a second
 
     return train_test_split(images, labels, train_size=n, stratify=labels, random_state=0)
 
