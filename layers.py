@@ -24,7 +24,7 @@ class Layer(checks.Checked, nn.Module):
     * ``keeps``: the names of the tensors that forward stores for backward, e.g. ("X",);
     * ``width``: its input is (N, width); None for any shape;
     * ``needs_input_grad = True`` only where backward may return None when somebody sets it to False. The training loop
-      does that to the first layer, as nobody needs the gradient at the data.
+      does that to the first layer with parameters: nobody needs a gradient below it.
 
     checks.Checked wraps forward and backward: it checks shapes and types before each (TypeError, ValueError), and
     refuses a backward before forward, or whose kept tensors or parameters have changed since forward (RuntimeError).

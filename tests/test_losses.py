@@ -316,7 +316,6 @@ YES = torch.tensor([[0.0], [1.0], [1.0], [1.0]])  # right above 0; above 1/2 the
         *((c, 3) for c in (MSELoss(), L1Loss(), nn.MSELoss(), nn.L1Loss(), nn.HuberLoss(), nn.SmoothL1Loss())),
         *((c, 3) for c in (F.mse_loss, F.l1_loss, F.huber_loss, nn.BCELoss(), F.binary_cross_entropy)),
     ],
-    ids=str,
 )
 def test_a_single_output_is_read_as_its_loss_means_it(criterion, right):
     assert int(with_backward(criterion).correct(LOGIT_OR_PROBABILITY, YES).sum()) == right
@@ -402,7 +401,7 @@ def test_ignored_targets_do_not_count():
 
 
 @pytest.mark.parametrize(
-    "criterion", [nn.MSELoss(), nn.HuberLoss(delta=0.3), F.mse_loss, lambda o, t: ((o - t) ** 4).mean()], ids=str
+    "criterion", [nn.MSELoss(), nn.HuberLoss(delta=0.3), F.mse_loss, lambda o, t: ((o - t) ** 4).mean()]
 )
 def test_any_criterion_gets_a_backward(criterion):
     outputs, targets = rows(5, 3).requires_grad_(), rows(5, 3)

@@ -241,3 +241,8 @@ def test_first_cell_with_the_wrong_address_says_so(home, tmp_path):
     cell = first_cell(NOTEBOOKS[0]).replace(f"https://github.com/{address.owner_and_name()}", other.as_uri())
     done = run([sys.executable, "-c", f"{setup}\n{cell}"], tmp_path, home)
     assert "brought no sweeps.py" in done.stderr and "Is REPOSITORY the right address?" in done.stderr
+
+
+def test_the_names_of_the_tests_are_the_same_in_every_process(request):
+    """pytest-xdist's workers, of which tests/README.md speaks, compare them."""
+    assert [item.nodeid for item in request.session.items if " at 0x" in item.nodeid] == []

@@ -59,7 +59,7 @@ CRITERIA = [
 ]
 
 
-@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+@pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("optimizer", [SGD, torch.optim.SGD], ids=["ours", "torch"])
 def test_training_by_hand_is_training_by_autograd(criterion, optimizer):
     """Our losses and any other criterion; a nested model; our SGD and torch's."""
@@ -160,6 +160,40 @@ def test_the_first_layer_skips_its_input_gradient_and_only_during_training():
     with pytest.raises(KeyboardInterrupt):
         toy_training(model, 1, interrupted)
     assert model[0].needs_input_grad
+
+
+def test_below_the_first_parameters_no_gradient_is_computed(monkeypatch):
+    model, seen = nn.Sequential(DropoutLayer(0.5), nn.Sequential(ReLULayer(), FCLayer(6, 3))), []
+
+    class Watching(SGD):
+        def step(self):
+            seen.append(model[1][1].needs_input_grad)
+            super().step()
+
+    def unneeded(self, delta):
+        raise AssertionError("nobody needs this gradient")
+
+    for layer in DropoutLayer, ReLULayer:
+        monkeypatch.setattr(layer, "backward", unneeded)
+    toy_training(model, 1, optimizer=Watching(model.parameters(), 0.1))
+    assert seen == [False] * 6 and model[1][1].needs_input_grad
+
+
+def test_parameters_of_the_loss_alone_are_trained_through_a_model_without_any():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, outputs, targets):
+            return (self.scale * outputs - targets).square().mean()
+
+    criterion = Scaled()
+    data = TensorDataset(torch.ones(8, 3), 2 * torch.ones(8, 3))
+    train_one_epoch(
+        nn.Sequential(ReLULayer()), criterion, SGD(criterion.parameters(), 0.1), BatchLoader(data, 8), "cpu"
+    )
+    assert criterion.scale.item() == pytest.approx(1.2)
 
 
 class AsksForIt(FCLayer):
@@ -654,7 +688,6 @@ def criterion_of_two(outputs, targets, extra):
         (nn.TripletMarginLoss(), r"called as \(outputs, targets\)"),
         (nn.CosineEmbeddingLoss(), r"losses\.CosineEmbeddingLoss takes \(outputs, targets\)"),
     ],
-    ids=str,
 )
 def test_things_that_are_no_criterion(criterion, message):
     loader, model = BatchLoader(toy_data(), 16), toy_model()
@@ -740,7 +773,6 @@ def generator(data):
         ([(torch.ones(8, 6), [1] * 8)], "batch 1: X and targets must be tensors, got list"),
         ([(torch.ones(8, 6), torch.ones(7, 3))], r"batch 1: X of shape \(8, 6\), but targets of \(7, 3\)"),
     ],
-    ids=str,
 )
 def test_things_that_are_no_batches(loader, message):
     model = toy_model()
