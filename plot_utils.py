@@ -17,7 +17,6 @@ from IPython.display import HTML, Markdown, display
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
-from sklearn.neural_network import MLPClassifier
 from tqdm import tqdm
 
 import checks
@@ -119,6 +118,8 @@ def create_decision_boundary_gif(
     ValueError for no alpha, a negative or infinite one, n_neurons below 1, data that cannot be drawn and a name that
     does not end in .gif, and FileNotFoundError for a folder that does not exist.
     """
+    from sklearn.neural_network import MLPClassifier  # imported here: it takes a second
+
     alphas, path = checks.gif(alpha_values, n_neurons, filename)
     checks.plane((X_train, y_train), (X_test, y_test))
     X_train, X_test = np.asarray(X_train), None if X_test is None else np.asarray(X_test)

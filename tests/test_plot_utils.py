@@ -209,7 +209,7 @@ def test_the_gif_of_data_frames_is_that_of_arrays(tmp_path):
 def nothing_is_fitted(tmp_path, monkeypatch):
     """In an empty working directory that stays empty."""
     fitted = Mock()
-    monkeypatch.setattr(plot_utils, "MLPClassifier", fitted)
+    monkeypatch.setattr("sklearn.neural_network.MLPClassifier", fitted)
     monkeypatch.chdir(tmp_path)
     yield
     fitted.assert_not_called()
