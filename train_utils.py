@@ -52,7 +52,7 @@ class Average:
 
 @contextmanager
 def without_input_grad(layer: nn.Module) -> Iterator[None]:
-    """Nobody needs dL/d(data): let the lowest layer skip it, if its backward can."""
+    """Nobody needs dL/d(data): let this layer skip it, if its backward can."""
     before = getattr(layer, "needs_input_grad", None)
     if before is not None:
         layer.needs_input_grad = False
@@ -64,8 +64,7 @@ def without_input_grad(layer: nn.Module) -> Iterator[None]:
 
 
 def prepare(model: nn.Module, criterion: Callable, optimizer) -> tuple[list[nn.Module], Loss]:
-    """Check that model, criterion and optimizer fit; return the layers that the gradient has to reach, from the first
-    with parameters on, and the criterion with a backward."""
+    """Check that they fit; return the layers from the first with parameters on, and the criterion with a backward."""
     layers, criterion = checks.chain(model), with_backward(criterion)
     checks.optimizer(optimizer, [*model.parameters(), *criterion.parameters()])
     first = next((i for i, layer in enumerate(layers) if list(layer.parameters())), 0)

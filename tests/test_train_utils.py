@@ -142,16 +142,22 @@ def test_the_loop_is_the_printed_one():
 # ---------------------------------------------------------------------------- the gradient that nobody needs
 
 
-def test_the_first_layer_skips_its_input_gradient_and_only_during_training():
-    model, seen = toy_model(), []
+def input_grads_while_training(model, layers):
+    """needs_input_grad of the layers at each of the six steps of an epoch."""
+    seen = []
 
     class Watching(SGD):
         def step(self):
-            seen.append([layer.needs_input_grad for layer in model])
+            seen.append([layer.needs_input_grad for layer in layers])
             super().step()
 
     toy_training(model, 1, optimizer=Watching(model.parameters(), 0.1))
-    assert seen == [[False, None, True]] * 6
+    return seen
+
+
+def test_the_first_layer_skips_its_input_gradient_and_only_during_training():
+    model = toy_model()
+    assert input_grads_while_training(model, model) == [[False, None, True]] * 6
     assert [layer.needs_input_grad for layer in model] == [True, None, True]
 
     def interrupted(outputs, targets):
@@ -163,37 +169,14 @@ def test_the_first_layer_skips_its_input_gradient_and_only_during_training():
 
 
 def test_below_the_first_parameters_no_gradient_is_computed(monkeypatch):
-    model, seen = nn.Sequential(DropoutLayer(0.5), nn.Sequential(ReLULayer(), FCLayer(6, 3))), []
-
-    class Watching(SGD):
-        def step(self):
-            seen.append(model[1][1].needs_input_grad)
-            super().step()
-
     def unneeded(self, delta):
         raise AssertionError("nobody needs this gradient")
 
     for layer in DropoutLayer, ReLULayer:
         monkeypatch.setattr(layer, "backward", unneeded)
-    toy_training(model, 1, optimizer=Watching(model.parameters(), 0.1))
-    assert seen == [False] * 6 and model[1][1].needs_input_grad
-
-
-def test_parameters_of_the_loss_alone_are_trained_through_a_model_without_any():
-    class Scaled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(1))
-
-        def forward(self, outputs, targets):
-            return (self.scale * outputs - targets).square().mean()
-
-    criterion = Scaled()
-    data = TensorDataset(torch.ones(8, 3), 2 * torch.ones(8, 3))
-    train_one_epoch(
-        nn.Sequential(ReLULayer()), criterion, SGD(criterion.parameters(), 0.1), BatchLoader(data, 8), "cpu"
-    )
-    assert criterion.scale.item() == pytest.approx(1.2)
+    fc = FCLayer(6, 3)
+    model = nn.Sequential(DropoutLayer(0.5), nn.Sequential(ReLULayer(), fc))
+    assert input_grads_while_training(model, [fc]) == [[False]] * 6 and fc.needs_input_grad
 
 
 class AsksForIt(FCLayer):
@@ -253,15 +236,24 @@ def test_a_penalty_on_the_weights_is_trained_as_by_autograd(optimizer):
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
 
 
+class Scaled(nn.Module):
+    """A criterion with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, outputs, targets):
+        return F.mse_loss(self.scale * outputs, targets)
+
+
+def test_parameters_of_the_criterion_are_trained_even_alone():
+    criterion, batches = Scaled(), [(torch.ones(8, 3), torch.ones(8, 3))]
+    train_one_epoch(nn.Sequential(ReLULayer()), criterion, SGD(criterion.parameters(), 0.1), batches, "cpu")
+    assert criterion.scale.item() == pytest.approx(2 - 0.1 * 2)  # d/ds (s - 1)^2 = 2 at s = 2
+
+
 def test_a_criterion_with_parameters_of_its_own_is_trained_too():
-    class Scaled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale = nn.Parameter(torch.tensor(2.0))
-
-        def forward(self, outputs, targets):
-            return F.mse_loss(self.scale * outputs, targets)
-
     model, criterion = toy_model(), Scaled()
     optimizer = torch.optim.SGD([*model.parameters(), *criterion.parameters()], 0.1)
     toy_training(model, 1, criterion, optimizer)
