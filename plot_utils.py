@@ -1,4 +1,5 @@
-"""Pictures: decision boundaries, and what the three notebooks share (showing source and animations, colours, style)."""
+"""Pictures: decision boundaries, and what the three notebooks share (showing source and
+animations, colours, style)."""
 
 import base64
 import io
@@ -19,16 +20,20 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from tqdm import tqdm
 
-import checks
-
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"  # told apart by colour-blind readers, too
+BLUE, ORANGE, GREEN, RED = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+)  # told apart by colour-blind readers, too
 
 
 def shifted(seed: int) -> int:
-    """seed + $SEED_SHIFT: with that environment variable set to 1, 2, ... a notebook runs on other random numbers."""
+    """seed + $SEED_SHIFT: with that environment variable set to 1, 2, ... a notebook runs on
+    other random numbers."""
     shift = os.environ.get("SEED_SHIFT") or "0"
     if not shift.isdecimal():
-        raise ValueError(f"the environment variable SEED_SHIFT is {shift!r}; expected a whole number from 0 on")
+        raise ValueError(f"the environment variable SEED_SHIFT is {shift!r}, no whole number")
     return seed + int(shift)
 
 
@@ -43,9 +48,12 @@ def show_source(*objects: Any) -> None:
 
 
 def show_gif(path: str | os.PathLike, alt: str) -> None:
-    """Display an animated GIF, stored in the notebook itself. FileNotFoundError or ValueError if it is not one."""
+    """Display an animated GIF, stored in the notebook itself. FileNotFoundError or ValueError
+    if it is not one."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"show_gif: no file {path}; make it first, with create_decision_boundary_gif")
+        raise FileNotFoundError(
+            f"show_gif: no file {path}; make it first, with create_decision_boundary_gif"
+        )
     content = Path(path).read_bytes()
     if not content.startswith(b"GIF8"):
         raise ValueError(f"show_gif: {path} is not a GIF")
@@ -61,18 +69,27 @@ def plot_decision_boundary(
     X_test: ArrayLike | None = None,
     y_test: ArrayLike | None = None,
 ) -> Image.Image:
-    """A picture of what a fitted scikit-learn classifier of two classes answers in the plane, as a PIL image.
+    """A picture of what a fitted scikit-learn classifier of two classes answers in the plane,
+    as a PIL image.
 
-    Colours show the probability of the second of model.classes_, a black line where it is 1/2. X (N, 2) and its labels
-    y (N,) are drawn as dots, X_test and y_test, if given, as crosses, each in the colour of its class; the title shows
-    alpha and the accuracies. The words in the picture are those of notebook 03's Iris, whose second class is
-    versicolor.
+    Colours show the probability of the second of model.classes_, a black line where it is 1/2.
+    X (N, 2) and its labels y (N,) are drawn as dots, X_test and y_test, if given, as crosses,
+    each in the colour of its class; the title shows alpha and the accuracies. The words in the
+    picture are those of notebook 03's Iris, whose second class is versicolor.
 
-    Raises TypeError or ValueError for a model or data of another kind or shape, and for only one of X_test and y_test.
+    Raises ValueError unless the model tells two classes apart, the labels are those, and X has
+    two columns.
     """
-    checks.boundary(model, (X, y), (X_test, y_test))
-    checks.number("plot_decision_boundary: alpha", alpha, 0)
-    points = np.asarray(X, dtype=float)
+    points, classes = np.asarray(X, dtype=float), model.classes_.tolist()
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"X must have shape (N, 2), got {points.shape}")
+    if (X_test is None) != (y_test is None):
+        raise ValueError("X_test and y_test belong together; one of them is missing")
+    for labels in [y] if y_test is None else [y, y_test]:
+        found = np.unique(labels).tolist()
+        if len(classes) != 2 or not set(found) <= set(classes):
+            known = f"the model knows the classes {classes}, the labels are {found}"
+            raise ValueError(f"{known}; keep the examples of two classes")
     (left, bottom), (right, top) = points.min(axis=0) - 1, points.max(axis=0) + 1
     x0, x1 = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
     grid = np.column_stack([x0.ravel(), x1.ravel()])
@@ -82,18 +99,33 @@ def plot_decision_boundary(
     fig = Figure(figsize=(6, 4.6), dpi=72)
     ax = fig.subplots()
     extent = (left, right, bottom, top)
-    image = ax.imshow(probability, cmap="cividis", vmin=0, vmax=1, origin="lower", extent=extent, aspect="auto")
+    image = ax.imshow(
+        probability,
+        cmap="cividis",
+        vmin=0,
+        vmax=1,
+        origin="lower",
+        extent=extent,
+        aspect="auto",
+    )
     fig.colorbar(image, ax=ax, label="probability of versicolor")
     if probability.min() < 0.5 < probability.max():
         ax.contour(x0, x1, probability, levels=[0.5], colors="black")
     title = f"alpha = {alpha:.4g}: train {model.score(X, y):.1%}"
     dots = dict(cmap="cividis", vmin=0, vmax=1, edgecolors="tab:red")
-    second = model.classes_[1]
-    ax.scatter(*points.T, c=1.0 * (np.asarray(y) == second), label="train", **dots)
+    ax.scatter(*points.T, c=1.0 * (np.asarray(y) == classes[1]), label="train", **dots)
     if X_test is not None:
-        ax.scatter(*np.asarray(X_test).T, c=1.0 * (np.asarray(y_test) == second), marker="X", label="test", **dots)
+        ax.scatter(
+            *np.asarray(X_test).T,
+            c=1.0 * (np.asarray(y_test) == classes[1]),
+            marker="X",
+            label="test",
+            **dots,
+        )
         title += f", test {model.score(X_test, y_test):.1%}"
-    ax.set(title=title, xlabel="sepal length (standardised)", ylabel="petal length (standardised)")
+    ax.set(
+        title=title, xlabel="sepal length (standardised)", ylabel="petal length (standardised)"
+    )
     legend = ax.legend(loc="upper left")
     for handle in legend.legend_handles:  # the colour of a dot is its class, not its set
         handle.set_facecolor("none")
@@ -111,25 +143,31 @@ def create_decision_boundary_gif(
     y_test: ArrayLike | None = None,
     filename: str | os.PathLike = "mlp_classification_boundaries.gif",
 ) -> str:
-    """Fit an MLPClassifier with n_neurons hidden units for each alpha, draw each with plot_decision_boundary, and
-    write them as the frames of an animated GIF, half a second each. Returns its file name.
+    """Fit an MLPClassifier with n_neurons hidden units for each alpha, draw each with
+    plot_decision_boundary, and write them as the frames of an animated GIF, half a second each.
+    Returns its file name.
 
-    A file of that name is replaced when the new one is complete. Raises, before anything is fitted, TypeError or
-    ValueError for no alpha, a negative or infinite one, n_neurons below 1, data that cannot be drawn and a name that
-    does not end in .gif, and FileNotFoundError for a folder that does not exist.
+    A file of that name is replaced when the new one is complete. Raises what MLPClassifier and
+    plot_decision_boundary raise, ValueError for a name that does not end in .gif,
+    FileNotFoundError for a folder that does not exist.
     """
     from sklearn.neural_network import MLPClassifier  # imported here: it takes a second
 
-    alphas, path = checks.gif(alpha_values, n_neurons, filename)
-    checks.plane((X_train, y_train), (X_test, y_test))
+    path = Path(filename)
+    if path.suffix.lower() != ".gif":
+        raise ValueError(f"filename must end in .gif, got {path.name}")
     X_train, X_test = np.asarray(X_train), None if X_test is None else np.asarray(X_test)
     frames = []
-    for alpha in tqdm(alphas, desc="alpha"):
-        # L-BFGS converges in some 20 steps where the default, Adam, takes a thousand.
-        model = MLPClassifier((n_neurons,), alpha=alpha, solver="lbfgs", max_iter=1000, random_state=42)
-        model.fit(X_train, y_train)
-        frames.append(plot_decision_boundary(model, X_train, y_train, alpha, X_test, y_test))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        for alpha in tqdm(alpha_values, desc="alpha"):
+            # L-BFGS converges in some 20 steps where the default, Adam, takes a thousand.
+            model = MLPClassifier(
+                (n_neurons,), alpha=alpha, solver="lbfgs", max_iter=1000, random_state=42
+            )
+            model.fit(X_train, y_train)
+            frames.append(
+                plot_decision_boundary(model, X_train, y_train, alpha, X_test, y_test)
+            )
         part = Path(folder) / "part.gif"
         frames[0].save(part, save_all=True, append_images=frames[1:], duration=500, loop=0)
         os.replace(part, path)

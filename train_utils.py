@@ -1,4 +1,4 @@
-"""Seeds; the loop in which the hand-written backwards train a network; a trainer for plain torch.nn models."""
+"""Seeds; the loop in which the hand-written backwards train; a trainer for torch.nn models."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import checks
-from autograd_loss import with_backward
-from data_utils import BatchLoader, load_mnist, load_titanic  # noqa: F401  (where the homework's users look for them)
-from losses import Loss
+from data_utils import BatchLoader, load_mnist, load_titanic  # noqa: F401  (looked for here)
+from layers import FCLayer, backward
+from losses import Loss, with_backward
 
 Device = str | torch.device
-Batches = Iterable[Sequence[Tensor]]  # a BatchLoader, a DataLoader, or a list of batches (X, targets)
-Correct = Callable[[Tensor, Tensor], Tensor] | None  # which answers are right, (N,), such as accuracy.above(0)
+Batches = Iterable[Sequence[Tensor]]  # (X, targets): a BatchLoader, a DataLoader, or a list
+Correct = Callable[[Tensor, Tensor], Tensor] | None  # which are right, as losses.above(0) says
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's random generators. seed: an integer from 0 to 2^32 - 1."""
-    seed = checks.number("seed", seed, 0, 2**32 - 1, whole=True)
+    """Seed Python's, NumPy's and PyTorch's generators. seed: an integer, 0 to 2^32 - 1."""
+    seed = checks.check_number("seed", seed, "[0, 4294967295]", whole=True)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -30,43 +30,44 @@ def set_seed(seed: int) -> None:
 class Average:
     """The average loss and accuracy over the batches added so far, weighted by their sizes."""
 
-    def __init__(self, optimizer=None) -> None:
-        self.optimizer, self.batches = optimizer, 0  # named in the error message
+    def __init__(self, criterion: Loss, correct: Correct = None) -> None:
+        self.count, self.correct = criterion.count, correct or criterion.correct
         self.total, self.n = 0.0, 0  # the sum of the losses, and of their weights
         self.right, self.answers = 0.0, 0  # the right answers, and all
 
-    def add(self, loss: Tensor, n: float, right: Tensor | None = None) -> None:
-        """Add a batch: its mean loss, FloatingPointError if not finite, its weight n, and which answers are right."""
-        self.batches += 1
-        checks.finite_loss(float(loss), n, self.batches, self.optimizer)
-        self.total, self.n = self.total + n * float(loss), self.n + n
-        if right is not None:
-            self.right, self.answers = self.right + float(right.sum()), self.answers + len(right)
+    def add(self, loss: float, targets: Tensor, outputs: Tensor | None = None) -> None:
+        """Add a batch: its mean loss and, given the outputs, which of them are right."""
+        n = self.count(targets)
+        self.total += n * loss
+        self.n += n
+        if outputs is not None:
+            right = checks.check_answers(self.correct(outputs, targets), len(targets))
+            self.right += float(right.sum())
+            self.answers += len(right)
 
     def result(self) -> tuple[float, float]:
+        """(loss, accuracy as a fraction); the accuracy is nan if the targets are no classes."""
         return self.total / self.n, self.right / max(self.answers, 1)
 
 
-# ---------------------------------------------------------------------------------- training by hand-written layers
+# -------------------------------------------------------------- training by hand-written layers
 
 
 @contextmanager
 def without_input_grad(layer: nn.Module) -> Iterator[None]:
-    """Nobody needs dL/d(data): let this layer skip it, if its backward can."""
-    before = getattr(layer, "needs_input_grad", None)
-    if before is not None:
-        layer.needs_input_grad = False
+    """Nobody needs dL/d(data): an FCLayer, but no backward of a subclass, may leave it out."""
+    layer.needs_input_grad = type(layer).backward is not FCLayer.backward
     try:
         yield
     finally:
-        if before is not None:
-            layer.needs_input_grad = before
+        layer.needs_input_grad = True
 
 
 def prepare(model: nn.Module, criterion: Callable, optimizer) -> tuple[list[nn.Module], Loss]:
-    """Check that they fit; return the layers from the first with parameters on, and the criterion with a backward."""
-    layers, criterion = checks.chain(model), with_backward(criterion)
-    checks.optimizer(optimizer, [*model.parameters(), *criterion.parameters()])
+    """Check that they fit; the layers from the first with parameters on, the criterion with a
+    backward."""
+    layers, criterion = checks.check_layers(model), with_backward(criterion)
+    checks.check_optimizer(optimizer, [*model.parameters(), *criterion.parameters()])
     first = next((i for i, layer in enumerate(layers) if list(layer.parameters())), 0)
     return layers[first:], criterion
 
@@ -80,29 +81,30 @@ def train_one_epoch(
     *,
     correct: Correct = None,
 ) -> tuple[float, float]:
-    """One pass of training by the hand-written backwards; returns the average (loss, accuracy) before the steps.
+    """One pass of training by the hand-written backwards; the average (loss, accuracy as a
+    fraction) before the steps.
 
-    The model is a (nested) nn.Sequential of layers with a backward. The criterion is a loss of losses.py, or any
-    function of (outputs, targets), which autograd then differentiates at the outputs (AutogradLoss). How outputs
-    are read as classes is the criterion's own, unless given as correct.
+    The model is a (nested) nn.Sequential of layers with a backward. The criterion is a loss of
+    losses.py, or any function of (outputs, targets), which autograd then differentiates at the
+    outputs (AutogradLoss). How outputs are read as classes is the criterion's own, unless given
+    as correct.
 
-    Raises TypeError or ValueError where they do not fit each other, FloatingPointError as soon as a loss is not finite.
+    Raises TypeError or ValueError where they do not fit each other, FloatingPointError as soon
+    as a loss, or after the epoch a parameter, is not finite.
     """
     layers, criterion = prepare(model, criterion, optimizer)
-    checks.loop(dataloader, device, correct)
-    correct = criterion.correct if correct is None else correct
-    average = Average(optimizer)
+    checks.check_loader(dataloader)
+    average = Average(criterion, correct)
     model.to(device).train()
-    with torch.no_grad(), without_input_grad(layers[0]):
-        for X, targets in checks.batches(dataloader, device, "training loader"):
+    checked = checks.check_epoch(model, optimizer, by_hand=True)
+    with torch.no_grad(), without_input_grad(layers[0]), checked:
+        for X, targets in checks.check_batches(dataloader, model, device):
             outputs = model(X)
             loss = criterion(outputs, targets)
-            right = checks.answers(correct(outputs, targets), len(X))  # only for the accuracy
-            average.add(loss, criterion.count(targets), right)
+            value = checks.check_loss(loss, X, targets, optimizer)
+            average.add(value, targets, outputs)
             optimizer.zero_grad()  # forgets the last batch's gradients, as every backward adds
-            delta = criterion.backward()
-            for layer in reversed(layers):
-                delta = layer.backward(delta)
+            backward(layers, criterion.backward())
             optimizer.step()
     return average.result()
 
@@ -119,59 +121,66 @@ def train(
     correct: Correct = None,
     verbose: bool = True,
 ) -> nn.Module:
-    """Train a Sequential of hand-written layers, print a line an epoch, and return it, in training mode.
+    """Train a Sequential of hand-written layers, print a line an epoch, and return it, in
+    training mode.
 
-    model.history maps "train_loss" and "train_accuracy" to a list with one number an epoch; given a
-    test_dataloader, also "test_loss" and "test_accuracy", measured after each epoch. Measuring them leaves torch's
-    random stream as it was, so the training is the same with and without. A second training starts a new history.
+    model.history maps "train_loss" and "train_accuracy" (a fraction) to a list with one number
+    an epoch; given a test_dataloader, also "test_loss" and "test_accuracy", measured after each
+    epoch. Measuring them leaves torch's random stream as it was, so the training is the same
+    with and without. A second training starts a new history.
 
-    Raises what train_one_epoch raises, FloatingPointError with the epoch; TypeError or ValueError also for a num_epoch
-    that is not an integer of at least 1, and for batches that come only once.
+    Raises what train_one_epoch raises; TypeError or ValueError also for a num_epoch that is not
+    an integer of at least 1, and for batches that come only once.
     """
-    num_epoch = checks.number("num_epoch", num_epoch, 1, whole=True)
+    num_epoch = checks.check_number("num_epoch", num_epoch, "[1, inf)", whole=True)
     prepare(model, criterion, optimizer)
-    loaders = {"train": train_dataloader} | ({} if test_dataloader is None else {"test": test_dataloader})
-    for loader in loaders.values():
-        checks.loop(loader, device, correct, num_epoch)
-    model.to(device)
-    model.history = {f"{name}_{quantity}": [] for name in loaders for quantity in ("loss", "accuracy")}
+    checks.check_loader(train_dataloader, num_epoch)
+    history = {"train_loss": [], "train_accuracy": []}
+    if test_dataloader is not None:
+        checks.check_loader(test_dataloader, num_epoch)
+        history |= {"test_loss": [], "test_accuracy": []}
+    model.to(device).history = history
+    options = {"correct": correct}
     for epoch in range(1, num_epoch + 1):
-        with checks.epoch(epoch):
-            results = train_one_epoch(model, criterion, optimizer, train_dataloader, device, correct=correct)
-            if test_dataloader is not None:
-                with torch.random.fork_rng(devices=[]):
-                    results += evaluate(model, criterion, test_dataloader, device, correct=correct)
-        for series, number in zip(model.history.values(), results, strict=True):
+        results = train_one_epoch(
+            model, criterion, optimizer, train_dataloader, device, **options
+        )
+        if test_dataloader is not None:
+            with torch.random.fork_rng(devices=[]):
+                results += evaluate(model, criterion, test_dataloader, device, **options)
+        for series, number in zip(history.values(), results, strict=True):
             series.append(number)
         if verbose:
-            print(
-                f"Epoch [{epoch}] Average training loss: {results[0]:.4f}, Average training accuracy: {results[1]:.4f}"
-            )
+            loss, accuracy = f"training loss: {results[0]:.4f}", f"accuracy: {results[1]:.4f}"
+            print(f"Epoch [{epoch}] Average {loss}, Average training {accuracy}")
     return model
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, criterion: Callable, dataloader: Batches, device: Device, *, correct: Correct = None
+    model: nn.Module,
+    criterion: Callable,
+    dataloader: Batches,
+    device: Device,
+    *,
+    correct: Correct = None,
 ) -> tuple[float, float]:
-    """The average (loss, accuracy) in eval mode. The model is moved to device; the modes of its parts stay as they
-    were.
+    """The average (loss, accuracy as a fraction) in eval mode. The model is moved to device;
+    the modes of its parts stay as they were.
 
-    Outputs are read as classes as the criterion, or correct, says. Raises as train_one_epoch does.
+    Outputs are read as classes as the criterion, or correct, says. Raises as train does.
     """
-    checks.model(model)
-    checks.loop(dataloader, device, correct)
-    criterion, average = with_backward(criterion), Average()
-    correct = criterion.correct if correct is None else correct
+    checks.check_model(model)
+    checks.check_loader(dataloader)
+    criterion = with_backward(criterion)
+    average = Average(criterion, correct)
     modes = {part: part.training for part in model.modules()}
     model.to(device).eval()
     try:
-        for X, targets in checks.batches(dataloader, device):
-            checks.same_type(model, X)
+        for X, targets in checks.check_batches(dataloader, model, device):
             outputs = model(X)
-            checks.finite_outputs(outputs)
-            loss = criterion(outputs, targets)
-            average.add(loss, criterion.count(targets), checks.answers(correct(outputs, targets), len(X)))
+            value = checks.check_loss(criterion(outputs, targets), X, targets)
+            average.add(value, targets, outputs)
     finally:
         for part, mode in modes.items():
             part.training = mode
@@ -186,64 +195,66 @@ def test(
     *,
     correct: Correct = None,
 ) -> float:
-    """Print and return the accuracy in eval mode. Raises as evaluate does, and ValueError if the targets are no
-    classes.
+    """Print and return the accuracy, a fraction, in eval mode; nan if targets are no classes.
 
-    The criterion, or correct, says how a single output is read; without them the largest of several is the answer.
+    The criterion, or correct, says how a single output is read; without them the largest of
+    several is the answer. Raises as evaluate does.
     """
-    criterion = (lambda outputs, targets: outputs.new_zeros(())) if criterion is None else criterion
+    criterion = criterion or (lambda outputs, targets: 0 * outputs.sum())  # nan if they are
     _, accuracy = evaluate(model, criterion, test_dataloader, device, correct=correct)
-    checks.accuracy(accuracy)
     print(f"The test accuracy is {accuracy:.4f}.")
     return accuracy
 
 
-# ------------------------------------------------------------------------------------- training by autograd
+# ------------------------------------------------------------------------- training by autograd
 
 
 class SimpleMLPTrainer:
-    """Trains a plain torch.nn model, such as SimpleMLP, by autograd, with a loss of losses.py or of torch.
+    """Trains a torch.nn model, such as SimpleMLP, by autograd, with a loss of losses.py or of
+    torch. ``losses`` holds the average loss of each epoch of the last training, interrupted or
+    not."""
 
-    ``losses`` holds the average loss of each epoch of the last training, also of one that was interrupted.
-    """
-
-    def __init__(self, model: nn.Module, criterion: Callable, optimizer, *, correct: Correct = None) -> None:
-        checks.model(model)
-        checks.reading(correct)
-        with_backward(criterion)
-        self.model, self.criterion, self.optimizer, self.correct = model, criterion, optimizer, correct
+    def __init__(
+        self, model: nn.Module, criterion: Callable, optimizer, *, correct: Correct = None
+    ) -> None:
+        checks.check_model(model)
+        self.model, self.criterion, self.optimizer = model, criterion, optimizer
+        self.correct = correct
         self.losses: list[float] = []
 
-    def train(self, train_loader: Batches, num_epochs: int, *, verbose: bool = True) -> list[float]:
-        """Train, with a progress bar and a printed loss for each epoch, and return the losses. Raises as train does."""
-        num_epochs = checks.number("num_epochs", num_epochs, 1, whole=True)
-        checks.loader(train_loader, num_epochs)
-        checks.optimizer(self.optimizer, self.model.parameters(), strict=False)
+    def train(self, train_loader: Batches, num_epochs: int, *, verbose: bool = True) -> list:
+        """Train, with a progress bar and a printed loss for each epoch, and return the losses.
+        Raises as train does."""
+        num_epochs = checks.check_number("num_epochs", num_epochs, "[1, inf)", whole=True)
+        checks.check_loader(train_loader, num_epochs)
+        checks.check_optimizer(self.optimizer, self.model.parameters(), strict=False)
         self.losses = []
         for epoch in range(1, num_epochs + 1):
-            with checks.epoch(epoch):
-                bar = tqdm(train_loader, desc=f"Epoch {epoch}/{num_epochs}", disable=not verbose)
-                self.losses.append(self._train_one_epoch(bar))
+            bar = tqdm(train_loader, desc=f"Epoch {epoch}/{num_epochs}", disable=not verbose)
+            self.losses.append(self._train_one_epoch(bar))
             if verbose:
                 print(f"Epoch {epoch}/{num_epochs}, Loss: {self.losses[-1]:.4f}")
         return self.losses
 
     def _train_one_epoch(self, train_loader: Batches) -> float:
-        criterion, average = with_backward(self.criterion), Average(self.optimizer)
+        criterion = with_backward(self.criterion)
+        average = Average(criterion)
         self.model.train()
-        for X, targets in checks.batches(train_loader, self._device(), "training loader"):
-            checks.same_type(self.model, X)
-            loss = criterion(self.model(X), targets)
-            average.add(loss.detach(), criterion.count(targets))
-            checks.trainable(loss)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
+        with checks.check_epoch(self.model, self.optimizer, by_hand=False):
+            for X, targets in checks.check_batches(train_loader, self.model, self._device()):
+                loss = criterion(self.model(X), targets)
+                average.add(checks.check_loss(loss, X, targets, self.optimizer), targets)
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
         return average.result()[0]
 
     def evaluate(self, val_loader: Batches) -> tuple[float, float]:
-        """The average loss and the accuracy in percent, in eval mode. Raises what evaluate raises."""
-        loss, accuracy = evaluate(self.model, self.criterion, val_loader, self._device(), correct=self.correct)
+        """(average loss, accuracy in percent), in eval mode. Raises as evaluate does."""
+        place, correct = self._device(), self.correct
+        loss, accuracy = evaluate(
+            self.model, self.criterion, val_loader, place, correct=correct
+        )
         return loss, 100 * accuracy
 
     def _device(self) -> Device:

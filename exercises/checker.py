@@ -57,9 +57,12 @@ def ready(*answers: Any) -> bool:
     """Are these answers right, as they are now? If not, print which of them are missing."""
     states = {"right": "", "not written": "not written yet"}
     found = {a.__name__: states.get(diagnose(a, a.__name__)[0], "not right yet") for a in answers}
-    missing = [f"{name} ({state})" for name, state in found.items() if state]
+    missing = {
+        state: [name for name in found if found[name] == state] for state in sorted(set(found.values())) if state
+    }
     if missing:
-        print(f"… This needs {', '.join(missing)}.")
+        needs = ", ".join(f"{', '.join(names)} ({state})" for state, names in missing.items())
+        print(textwrap.fill(f"… This needs {needs}.", 96, subsequent_indent="… "))
     return not missing
 
 
@@ -119,15 +122,13 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 def where(error: Exception, answer: Any, name: str) -> str:
     """Which method is still a hole, if the answer has several."""
-    own = {code.co_filename for code in codes(answer)}
-    frames = [f.name for f in traceback.extract_tb(error.__traceback__) if f.filename in own and f.name != name]
+    frames = [frame.name for frame in own_frames(error, answer) if frame.name != name]
     return f": {frames[-1]}" if inspect.isclass(answer) and frames else ""
 
 
 def in_your_line(error: Exception, answer: Any) -> str:
     """The error, at the last line of the student's own code."""
-    own = {code.co_filename for code in codes(answer)}
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
+    frames = own_frames(error, answer)
     said = f"{type(error).__name__}: {error}"[:400]
     if not frames:
         return said
@@ -135,10 +136,11 @@ def in_your_line(error: Exception, answer: Any) -> str:
     return f"an error in your line\n      {line}\n  {said}"
 
 
-def codes(answer: Any) -> list:
-    """The code objects of a function, or of a class's own methods."""
-    functions = vars(answer).values() if inspect.isclass(answer) else [answer]
-    return [inspect.unwrap(f).__code__ for f in functions if hasattr(inspect.unwrap(f), "__code__")]
+def own_frames(error: Exception, answer: Any) -> list[traceback.FrameSummary]:
+    """Where the error passed through the student's own file: that of the function, or of the class's own methods."""
+    functions = map(inspect.unwrap, vars(answer).values() if inspect.isclass(answer) else [answer])
+    files = {function.__code__.co_filename for function in functions if hasattr(function, "__code__")}
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
 
 
 def task(name: str) -> Callable:
@@ -188,6 +190,10 @@ def judge(cases: list[Case]) -> None:
         _judge(what, [case for case in cases if case.what == what])
 
 
+def compare(what: str, ours: Any, truth: Any, inputs: dict[str, Any], wrong: dict[str, Any] | None = None) -> None:
+    judge([Case(what, ours, truth, inputs, wrong or {})])
+
+
 def _judge(what: str, cases: list[Case]) -> None:
     bad = [case for case in cases if not same(case.ours, case.truth)]
     if not bad:
@@ -223,20 +229,11 @@ def short(x: Any) -> str:
 
 def _shape(what: str, bad: list[Case]) -> None:
     pairs = [(array(case.ours), array(case.truth)) for case in bad]
-    if all(a.shape == b.shape for a, b in pairs):
-        if all(a.ndim == 2 and same(a.T, b) for a, b in pairs):
-            raise Found("transposed", what)
-        return
-    if all(a.ndim == 2 and a.T.shape == b.shape and same(a.T, b) for a, b in pairs):
-        raise Found("transposed", what)
-    if all(a.ndim and same(a.sum(0).reshape(-1), b.reshape(-1)) for a, b in pairs):
-        raise Found("batch sum", what, *_shapes(pairs))
-    raise Found("shape", what, *_shapes(pairs))
-
-
-def _shapes(pairs: list) -> tuple:
-    a, b = next((a, b) for a, b in pairs if a.shape != b.shape)
-    return a.shape, b.shape
+    need(not all(a.ndim == 2 and same(a.T, b) for a, b in pairs), "transposed", what)
+    shapes = [(a.shape, b.shape) for a, b in pairs if a.shape != b.shape]
+    if shapes:
+        summed = all(a.ndim and same(a.sum(0).reshape(-1), b.reshape(-1)) for a, b in pairs)
+        raise Found("batch sum" if summed else "shape", what, *shapes[0])
 
 
 def _factor(what: str, cases: list[Case]) -> None:

@@ -1,12 +1,9 @@
-"""The checker of the exercises: right answers are right, and each wrong variant gets its own diagnosis."""
+"""The checker of the exercises: right answers are right, and nonsense is not (wrong ones: proofs/)."""
 
 import io
 import linecache
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import wraps
 
 import numpy as np
 import pytest
@@ -22,13 +19,11 @@ import losses
 import optim
 import plot_utils
 import train_utils
-from checker import TASKS, check, diagnose, ready
+from checker import check, diagnose, ready
 from layers import Layer, add_grad
 from losses import Loss
 from optim import Step
-from wrong_answers import RIGHT, RIGHT_FORMULAS, WRONG, WRONG_FORMULAS
-
-ROOT = Path(__file__).parents[1]
+from right_answers import RIGHT, RIGHT_FORMULAS
 
 
 def answer(name, code):
@@ -55,32 +50,11 @@ def test_the_solution_is_right(name):
     assert kind == "right", text
 
 
-@pytest.mark.proof
-@pytest.mark.parametrize(("name", "kind", "old", "new"), WRONG)
-def test_a_wrong_variant_gets_its_own_diagnosis(name, kind, old, new):
-    assert RIGHT[name].count(old) >= 1, "the catalogue's text is not in the right answer"
-    found, text = diagnose(answer(name, RIGHT[name].replace(old, new)), name, limit=5)
-    assert found == kind, text
-    assert len(text) < 700
-
-
 @pytest.mark.parametrize(
     ("label", "text"), [(label, text) for label, texts in RIGHT_FORMULAS.items() for text in texts]
 )
 def test_a_right_formula_is_right(label, text):
     assert diagnose(text, label)[0] == "right", diagnose(text, label)[1]
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize(("label", "kind", "text"), WRONG_FORMULAS)
-def test_a_wrong_formula_gets_its_own_diagnosis(label, kind, text):
-    assert diagnose(text, label)[0] == kind, diagnose(text, label)[1]
-
-
-def test_the_catalogue_is_large_and_knows_every_task():
-    assert len({(name, kind) for name, kind, *_ in WRONG + WRONG_FORMULAS}) > 150
-    assert set(RIGHT) | set(RIGHT_FORMULAS) == set(TASKS)
-    assert {name for name, *_ in WRONG + WRONG_FORMULAS} == set(TASKS)
 
 
 def test_what_is_printed(capsys):
@@ -90,32 +64,25 @@ def test_what_is_printed(capsys):
         check(sgd)
         assert ready(sgd) == (sgd is right)
     assert not ready(hole, answer("test", RIGHT["test"]), answer("ReLULayer", RIGHT["ReLULayer"].replace(">", "<")))
-    assert capsys.readouterr().out.splitlines() == [
-        "… SGD: not written yet: step",
-        "… This needs SGD (not written yet).",
-        "✗ SGD: the step goes along the gradient, uphill.",
-        "… This needs SGD (not right yet).",
-        "✓ SGD: right: step, a second step, zero_grad.",
-        "… This needs SGD (not written yet), ReLULayer (not right yet).",
-    ]
-
-
-@pytest.mark.proof
-def test_a_formula_in_python_needs_nothing_that_ran_before():
-    code = "from checker import check; check('(yh-y).sum()', 'logistic-grad-b'); check('yh-', 'ce-hessian')"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("exercises", "theory"))}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=True
-    )
-    assert done.stdout.splitlines()[0] == "✓ logistic-grad-b: right, on 8 random inputs."
-    assert done.stdout.splitlines()[1].startswith("? ce-hessian: the expression cannot be evaluated: SyntaxError")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[0] for line in lines] == ["…", "…", "✗", "…", "✓", "…"] and all("SGD" in line for line in lines)
+    assert "step" in lines[0] and "ReLULayer" in lines[-1]
 
 
 def test_an_error_is_shown_at_the_students_line():
-    kind, text = diagnose(
-        answer("FCLayer", RIGHT["FCLayer"].replace("self.X.T @ delta", "self.x.T @ delta")), "FCLayer"
-    )
+    code = RIGHT["FCLayer"].replace("self.X.T @ delta", "self.x.T @ delta")
+    kind, text = diagnose(answer("FCLayer", code), "FCLayer")
     assert kind == "error" and "add_grad(self.W, self.x.T @ delta)" in text and "has no attribute 'x'" in text
+
+
+@pytest.mark.parametrize(("factor", "kind"), [(1, "right"), (-1, "sign")])
+def test_a_decorator_of_the_students_own_is_checked_too(factor, kind):
+    def times(factor, method):
+        return wraps(method)(lambda self, X: factor * method(self, X))
+
+    relu = answer("ReLULayer", RIGHT["ReLULayer"])
+    decorated = {"forward": times(1, relu.forward.unchecked), "backward": times(factor, relu.backward.unchecked)}
+    assert diagnose(type("ReLULayer", (Layer,), decorated), "ReLULayer")[0] == kind
 
 
 @pytest.mark.parametrize("name", RIGHT)

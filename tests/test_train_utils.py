@@ -2,8 +2,8 @@
 
 import copy
 import inspect
-import pickle
 import random
+import warnings
 from functools import partial, partialmethod
 from unittest.mock import MagicMock
 
@@ -17,9 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import losses
 import train_utils
-from accuracy import above
-from layers import DropoutLayer, FCLayer, MeanOnlyBatchNormLayer, ReLULayer, SigmoidLayer, SimpleMLP
-from losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss
+from layers import DropoutLayer, FCLayer, MeanOnlyBatchNormLayer, ReLULayer, SigmoidLayer, SimpleMLP, add_grad
+from losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, above
 from optim import SGD
 from train_utils import BatchLoader, SimpleMLPTrainer, evaluate, set_seed, train, train_one_epoch
 from train_utils import test as print_test_accuracy
@@ -113,6 +112,7 @@ def test_no_autograd_graph_is_built(monkeypatch):
 def test_step_and_zero_grad_are_what_trains(monkeypatch):
     """Break either, and training breaks."""
     good = toy_training(toy_model()).history["train_loss"][-1]
+    monkeypatch.setattr(warnings, "warn", lambda *arguments, **options: None)
     for name, broken in [
         ("step", lambda self: [p.data.add_(p.grad, alpha=self.learning_rate) for p in self.params]),
         ("step", lambda self: None),
@@ -131,9 +131,7 @@ def test_the_loop_is_the_printed_one():
     printed = """outputs = model(X)
         loss = criterion(outputs, targets)
         optimizer.zero_grad()
-        delta = criterion.backward()
-        for layer in reversed(layers):
-        delta = layer.backward(delta)
+        backward(layers, criterion.backward())
         optimizer.step()"""
     places = [lines.index(line.strip()) for line in printed.splitlines()]
     assert places == sorted(places)
@@ -157,15 +155,21 @@ def input_grads_while_training(model, layers):
 
 def test_the_first_layer_skips_its_input_gradient_and_only_during_training():
     model = toy_model()
-    assert input_grads_while_training(model, model) == [[False, None, True]] * 6
-    assert [layer.needs_input_grad for layer in model] == [True, None, True]
+    assert input_grads_while_training(model, model) == [[False, True, True]] * 6
+    assert all(layer.needs_input_grad for layer in model)
+    X, targets = toy_data().tensors
+    with torch.no_grad():
+        MSELoss()(model(X), targets)
+        model[0].needs_input_grad = False
+        assert model[0].backward(torch.ones(96, 16)) is None
+        model[0].needs_input_grad = True
 
     def interrupted(outputs, targets):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         toy_training(model, 1, interrupted)
-    assert model[0].needs_input_grad
+    assert model[0].needs_input_grad and model[0].backward(torch.ones(16, 16)).shape == (16, 6)
 
 
 def test_below_the_first_parameters_no_gradient_is_computed(monkeypatch):
@@ -319,6 +323,8 @@ def test_modes_are_left_right(capsys):
     model.eval()
     print_test_accuracy(model, loader, "cpu")
     assert not model.training
+    train_one_epoch(model, MSELoss(), SGD(model.parameters(), 0.1), loader, "cpu")
+    assert model.training  # put there by the loop itself, so that dropout drops
     assert capsys.readouterr().out.splitlines()[0] == f"The test accuracy is {accuracy:.4f}."
     bad_loader = BatchLoader(TensorDataset(torch.ones(4, 5), torch.ones(4, 3)), 4)
     model.train()
@@ -368,46 +374,32 @@ def test_no_accuracy_is_made_up():
     with pytest.raises(ValueError, match=r"expected \(50, 1\)"):
         print_test_accuracy(nn.Identity(), [(torch.zeros(50, 1), torch.zeros(50))], "cpu", correct=above(0.5))
     two_labels = [(torch.randn(4, 3), torch.tensor([[1.0, 1.0, 0.0]] * 4))]
-    with pytest.raises(ValueError, match="the targets are no classes, so there is no accuracy"):
-        print_test_accuracy(nn.Identity(), two_labels, "cpu")
-    _, accuracy = evaluate(nn.Identity(), MSELoss(), two_labels, "cpu")
-    assert np.isnan(accuracy)
+    assert np.isnan(print_test_accuracy(nn.Identity(), two_labels, "cpu"))
+    assert np.isnan(evaluate(nn.Identity(), MSELoss(), two_labels, "cpu")[1])
 
 
 @pytest.mark.parametrize(
-    ("correct", "error", "message"),
+    ("correct", "got"),
     [
-        (
-            lambda o, t: (o > 0) == (t > 0.5),
-            ValueError,
-            r"a tensor \(N,\), which of N = 4 answers are right, got \(4, 3\)",
-        ),
-        (lambda o, t: torch.ones(5), ValueError, r"got \(5,\)"),
-        (lambda o, t: torch.tensor(2), ValueError, r"got \(\)"),
-        (lambda o, t: 3, TypeError, "correct must return a tensor, .* got int"),
-        (
-            lambda o, t: torch.full((4,), 2.0),
-            TypeError,
-            "correct must return True or False for each answer, got torch.float32",
-        ),
-        (0, TypeError, "the correct must be accuracy.largest"),
-        (above, TypeError, r"called as \(outputs, targets\)"),
-        (lambda o: o > 0, TypeError, r"called as \(outputs, targets\)"),
+        (lambda o, t: (o > 0) == (t > 0.5), r"\(4, 3\)"),
+        (lambda o, t: torch.ones(5) > 0, r"\(5,\)"),
+        (lambda o, t: torch.tensor(True), r"\(\)"),
+        (lambda o, t: torch.full((4,), 2.0), r"\(4,\)"),
+        (lambda o, t: 3, "int"),
     ],
 )
-def test_what_correct_must_return(correct, error, message):
-    batch = torch.randn(4, 6), torch.eye(4)[:, :3]
-    model = toy_model()
+def test_what_correct_must_return(correct, got):
+    batch, model = (torch.randn(4, 6), torch.eye(4)[:, :3]), toy_model()
     for run in (
         lambda: evaluate(model, MSELoss(), [batch], "cpu", correct=correct),
         lambda: train_one_epoch(model, MSELoss(), SGD(model.parameters(), 0.1), [batch], "cpu", correct=correct),
     ):
-        with pytest.raises(error, match=message):
+        with pytest.raises(ValueError, match=f"True or False for each of 4 rows, got {got}"):
             run()
 
 
 def test_class_indices_are_no_yeses():
-    with pytest.raises(ValueError, match=r"above reads targets of the outputs' shape \(3, 3\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"\(3, 3\) and targets of \(3,\) do not fit"):
         evaluate(nn.Identity(), CrossEntropyLoss(), [(torch.eye(3), torch.arange(3))], "cpu", correct=above(0))
 
 
@@ -425,12 +417,6 @@ def test_averages_over_batches_are_those_of_all_data(options):
         model.bias.zero_()
     trainer = SimpleMLPTrainer(model, criterion, torch.optim.SGD(model.parameters(), 1e-12))
     assert trainer.train(batches, 1, verbose=False)[0] == pytest.approx(expected, rel=1e-6)
-
-
-def test_a_batch_of_ignored_targets():
-    batches = [(torch.eye(3), torch.full((3,), -100))]
-    with pytest.raises(FloatingPointError, match="batch 1: the loss is nan; all of its targets are ignored"):
-        evaluate(nn.Identity(), nn.CrossEntropyLoss(), batches, "cpu")
 
 
 def test_ignored_targets_count_neither_in_the_loss_nor_in_the_accuracy():
@@ -451,47 +437,14 @@ def test_set_seed_repeats_every_stream():
 # --------------------------------------------------------------------------------------- bad input to train
 
 
-def test_number_of_epochs():
-    for bad in (0, -3):
-        with pytest.raises(ValueError, match="num_epoch must be finite and at least 1"):
-            toy_training(toy_model(), bad)
-    for bad in (2.0, "3", None, True):
-        with pytest.raises(TypeError, match="num_epoch must be an integer"):
-            toy_training(toy_model(), bad)
-
-
-def test_small_integers_of_numpy_are_whole_numbers():
-    assert len(toy_training(toy_model(), np.uint8(255)).history["train_loss"]) == 255
-    X, y = toy_classes(10)
-    assert len(toy_trainer(nn.MSELoss()).train([(X, column(y))], np.int8(127), verbose=False)) == 127
-
-
-def test_a_model_that_nothing_can_train():
-    X, y = toy_classes(10)
-    trainer = toy_trainer(nn.MSELoss())
-    trainer.model.requires_grad_(False)
-    with pytest.raises(RuntimeError, match="the loss depends on no parameter with requires_grad"):
-        trainer.train([(X, column(y))], 1, verbose=False)
-
-
-def test_images_for_a_simple_mlp():
-    model = SimpleMLP(4, 8, 2)
-    for wrong, error, message in [
-        (
-            torch.ones(3, 2, 2),
-            ValueError,
-            r"SimpleMLP: expected an input of shape \(N, 4\), got \(3, 2, 2\); use X.flatten",
-        ),
-        (torch.ones(3, 5), ValueError, r"got \(3, 5\)"),
-        (
-            torch.ones(3, 4).long(),
-            TypeError,
-            "expected a tensor of floating-point numbers, got torch.int64; use X.float",
-        ),
-        (np.ones((3, 4)), TypeError, "got ndarray"),
-    ]:
-        with pytest.raises(error, match=message):
-            model(wrong)
+@pytest.mark.parametrize(
+    ("bad", "error"), [(0, ValueError), (-3, ValueError), (2.0, TypeError), ("3", TypeError), (True, TypeError)]
+)
+def test_number_of_epochs(bad, error):
+    with pytest.raises(error, match="num_epoch must be"):
+        toy_training(toy_model(), bad)
+    with pytest.raises(error, match="num_epochs must be"):
+        toy_trainer(nn.MSELoss()).train([(torch.ones(2, 4), torch.ones(2, 1))], bad)
 
 
 def test_seeds():
@@ -505,7 +458,7 @@ def test_empty_loaders():
     model = toy_model()
     no_data = TensorDataset(torch.ones(0, 6), torch.ones(0, 3))
     for loader in ([], DataLoader(no_data, 4)):
-        with pytest.raises(ValueError, match="the training loader is empty"):
+        with pytest.raises(ValueError, match="the loader is empty"):
             train(model, nn.MSELoss(), SGD(model.parameters(), 0.1), loader, 1, "cpu")
         with pytest.raises(ValueError, match="the loader is empty"):
             print_test_accuracy(model, loader, "cpu")
@@ -523,46 +476,183 @@ def test_targets_that_would_be_broadcast(shape):
             evaluate(model, criterion, batches, "cpu")
 
 
-def test_class_indices_for_an_elementwise_loss():
-    model = toy_model()
-    batch = torch.ones(3, 6), torch.tensor([0, 1, 2])  # three rows, three classes: this would broadcast silently
-    with pytest.raises(TypeError, match=r"MSELoss needs floating-point targets of shape \(3, 3\), got torch.int64"):
-        train_one_epoch(model, nn.MSELoss(), SGD(model.parameters(), 0.1), [batch], "cpu")
-
-
-@pytest.mark.parametrize("reduction", ["sum", "none"])
-def test_the_criterion_must_average(reduction):
-    for criterion in nn.MSELoss(reduction=reduction), partial(F.mse_loss, reduction=reduction):
-        for run in (
-            lambda model, criterion: toy_training(model, 1, criterion),
-            lambda model, criterion: evaluate(model, criterion, BatchLoader(toy_data(), 16), "cpu"),
-            lambda model, criterion: SimpleMLPTrainer(model, criterion, None),
-        ):
-            with pytest.raises(ValueError, match=f"reduction='mean', got '{reduction}'"):
-                run(toy_model(), criterion)
-
-
-def test_a_loss_that_is_not_one_number():
-    with pytest.raises(ValueError, match=r"must return one number, got shape \(16, 3\)"):
-        toy_training(toy_model(), 1, torch.sub)
-
-
 @pytest.mark.parametrize("optimizer", [SGD, torch.optim.SGD], ids=["ours", "torch"])
-def test_a_diverging_loss_stops_at_once_and_names_the_epoch(optimizer):
+def test_a_diverging_loss_stops_at_once(optimizer):
     model = toy_model()
-    with pytest.raises(
-        FloatingPointError, match=r"epoch \d+, batch \d+: the loss is (nan|inf); learning rate 1000000\.0"
-    ):
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf): is the learning rate 1000000\.0 too large"):
         toy_training(model, 50, optimizer=optimizer(model.parameters(), 1e6))
 
 
-def test_data_that_are_not_finite():
+@pytest.mark.parametrize("what", ["inputs X", "targets"])
+def test_data_that_are_not_finite_are_named_before_the_learning_rate(what):
+    X, targets = torch.ones(2, 6), torch.eye(3)[:2]
+    (X if what == "inputs X" else targets)[1, 2] = torch.nan
+    model = toy_model()
     for run in (
-        lambda model, batches: evaluate(model, MSELoss(), batches, "cpu"),
-        lambda model, batches: print_test_accuracy(model, batches, "cpu"),
+        lambda: evaluate(model, nn.MSELoss(), [(X, targets)], "cpu"),
+        lambda: train_one_epoch(model, nn.MSELoss(), SGD(model.parameters(), 0.1), [(X, targets)], "cpu"),
+        lambda: SimpleMLPTrainer(model, nn.MSELoss(), SGD(model.parameters(), 0.1)).train([(X, targets)], 1),
     ):
-        with pytest.raises(FloatingPointError, match="the outputs are not finite; are the data finite"):
-            run(toy_model(), [(torch.full((2, 6), torch.nan), torch.eye(3)[:2])])
+        with pytest.raises(FloatingPointError, match=f"the {what} of a batch have nan or inf in them"):
+            run()
+    if what == "inputs X":
+        with pytest.raises(FloatingPointError, match="inputs X"):
+            print_test_accuracy(model, [(X, targets)], "cpu")
+
+
+def root_of_mse(outputs, targets):
+    return F.mse_loss(outputs, targets).sqrt()
+
+
+@pytest.mark.parametrize("optimizer", [SGD, torch.optim.SGD], ids=["ours", "torch"])
+@pytest.mark.parametrize("rate", [0.1, 2e38])
+def test_weights_that_the_last_step_spoils(optimizer, rate):
+    """The square root of a loss that reaches 0 has an infinite slope; a rate may overflow."""
+    by_hand, by_autograd = nn.Sequential(FCLayer(2, 1)), nn.Sequential(nn.Linear(2, 1))
+    for p in [*by_hand.parameters(), *by_autograd.parameters()]:
+        p.data.fill_(0 if rate == 0.1 else 1)
+    batches = [(torch.ones(2, 2), torch.zeros(2, 1))]
+    criterion = root_of_mse if rate == 0.1 else lambda o, t: 100 * F.mse_loss(o, t)
+    for run in (
+        lambda: train(by_hand, criterion, optimizer(by_hand.parameters(), rate), batches, 1, "cpu", correct=above(0.5)),
+        lambda: SimpleMLPTrainer(by_autograd, criterion, optimizer(by_autograd.parameters(), rate)).train(batches, 1),
+    ):
+        with pytest.raises(FloatingPointError, match=r"the last step has left nan or inf in 0\.(W|weight)"):
+            run()
+
+
+# --------------------------------------------------------------------------- trainings that change nothing
+
+
+class OwnOptimizer:
+    """As a student writes it, with the parameters under a name of his own."""
+
+    def __init__(self, weights, rate=0.1):
+        self.weights, self.rate = weights, rate
+
+    def step(self):
+        for W in self.weights:
+            W -= self.rate * W.grad
+
+    def zero_grad(self):
+        for W in self.weights:
+            W.grad = None
+
+
+def test_an_optimizer_of_ones_own():
+    model = toy_model()
+    assert toy_training(model, optimizer=OwnOptimizer(list(model.parameters()))).history["train_accuracy"][-1] == 1
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_an_optimizer_that_keeps_the_generator(group):
+    """It is empty after one pass."""
+    model = toy_model()
+    optimizer = OwnOptimizer(model.parameters())
+    if group:
+        optimizer.param_groups, optimizer.weights = [{"params": optimizer.weights}], []
+    with pytest.raises(TypeError, match=r"OwnOptimizer\.(weights|params) is a generator, empty after one pass"):
+        toy_training(model, optimizer=optimizer)
+
+
+def test_an_optimizer_that_steps_once_and_one_that_does_not():
+    model = toy_model()
+    once = OwnOptimizer(filter(None.__ne__, model.parameters()))
+    with pytest.warns(RuntimeWarning, match="no parameter has changed in this epoch"):
+        toy_training(model, 2, optimizer=once)
+    never = torch.optim.SGD(model.parameters(), 0.0)
+    with pytest.warns(RuntimeWarning, match=r"is the learning rate 0\.0 large enough"):
+        toy_training(model, 1, optimizer=never)
+    trainer = toy_trainer(nn.MSELoss(), learning_rate=0.0)
+    X, y = toy_classes(10)
+    with pytest.warns(RuntimeWarning, match="no parameter has changed"):
+        trainer.train([(X, column(y))], 1, verbose=False)
+
+
+class Accumulating(SGD):
+    """A step for every ten batches, which is more than an epoch of six."""
+
+    batches = 0
+
+    def step(self):
+        self.batches += 1
+        if self.batches % 10 == 0:
+            super().step()
+
+    def zero_grad(self):
+        if self.batches % 10 == 0:
+            super().zero_grad()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_optimizer_that_accumulates_and_a_gradient_of_zero_are_fine():
+    model = toy_model()
+    before = model[0].W.clone()
+    toy_training(model, 2, optimizer=Accumulating(model.parameters(), 0.1))
+    assert not torch.equal(model[0].W, before)
+    toy_training(model, 1, lambda outputs, targets: 0 * outputs.sum())
+
+
+class Forgetful(FCLayer):
+    """Its backward forgets dL/dW."""
+
+    def backward(self, delta):
+        add_grad(self.b, delta.sum(0, keepdim=True))
+        return delta @ self.W.T
+
+
+def test_a_layer_that_forgets_its_gradient():
+    model = toy_model(fc=Forgetful)
+    with pytest.raises(RuntimeError, match=r"0\.W has no gradient: backward must add to its \.grad"):
+        toy_training(model, optimizer=torch.optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(RuntimeError, match=r"a parameter of shape \(6, 16\) has no gradient"):
+        toy_training(model)
+
+
+class ListOfLayers(nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.layers, self.last = layers, FCLayer(16, 3)
+
+    def forward(self, X):
+        return self.last(X)
+
+    def backward(self, delta):
+        return self.last.backward(delta)
+
+
+@pytest.mark.parametrize(
+    "layers", [[FCLayer(6, 16)], (ReLULayer(),), {"first": [FCLayer(6, 16)]}], ids=["list", "tuple", "nested"]
+)
+def test_a_plain_list_of_layers_is_not_registered(layers):
+    model = ListOfLayers(layers)
+    for whole in model, nn.Sequential(model):
+        with pytest.raises(
+            TypeError, match=r"ListOfLayers\.layers is a plain .*, whose layers PyTorch does not register"
+        ):
+            toy_training(whole)
+        with pytest.raises(TypeError, match="does not register"):
+            SimpleMLPTrainer(whole, nn.MSELoss(), None)
+        with pytest.raises(TypeError, match="does not register"):
+            evaluate(whole, nn.MSELoss(), BatchLoader(toy_data(), 16), "cpu")
+    again = ListOfLayers(nn.ModuleList([FCLayer(6, 16)]))
+    again.all = [*again.layers, again.last]  # a second name for what is registered
+    train_utils.prepare(again, MSELoss(), SGD(again.parameters(), 0.1))
+
+
+def test_tied_weights_get_the_gradients_of_both_layers():
+    models = [nn.Sequential(FCLayer(6, 6), SigmoidLayer(), FCLayer(6, 6)).double() for _ in range(2)]
+    for model in models:
+        model[2].W = model[0].W
+    models[1].load_state_dict(models[0].state_dict())
+    X, T = torch.randn(2, 8, 6, dtype=torch.float64)
+    train_one_epoch(models[0], MSELoss(), SGD(models[0].parameters(), 0.1), [(X, T)], "cpu")
+    F.mse_loss(models[1](X), T).backward()
+    torch.optim.SGD(models[1].parameters(), 0.1).step()
+    torch.testing.assert_close([*models[0].parameters()], [*models[1].parameters()], rtol=1e-12, atol=0)
+
+
+# ------------------------------------------------------------------------- models that cannot be trained by hand
 
 
 class Residual(nn.Sequential):
@@ -570,8 +660,8 @@ class Residual(nn.Sequential):
         return X + super().forward(X)
 
 
-def with_(change, *layers):
-    model = nn.Sequential(*layers)
+def changed(change):
+    model = nn.Sequential(FCLayer(6, 3))
     change(model[0])
     return model
 
@@ -587,60 +677,31 @@ def test_a_sequential_with_a_backward_of_its_own_is_one_layer():
     assert layers == [*model]
 
 
-def test_a_hook_on_every_module():
-    handle = nn.modules.module.register_module_forward_hook(hook)
-    try:
-        with pytest.raises(ValueError, match="has a hook"):
-            toy_training(toy_model(), 1)
-    finally:
-        handle.remove()
-
-
 def hook(*_):
     return None
 
 
 BAD_MODELS = {
-    "no backward": (lambda: nn.Sequential(FCLayer(6, 3), nn.ReLU()), TypeError, r"layer 1, ReLU\(\), has no backward"),
-    "residual": (lambda: nn.Sequential(Residual(FCLayer(6, 6)), FCLayer(6, 3)), TypeError, "its forward is its own"),
-    "whole residual": (lambda: Residual(FCLayer(6, 6)), TypeError, "its forward is its own"),
-    "frozen": (
-        lambda: with_(lambda layer: layer.b.requires_grad_(False), FCLayer(6, 3)),
-        ValueError,
-        "requires_grad=False has no effect",
-    ),
-    "pruned": (
-        lambda: with_(lambda layer: prune.l1_unstructured(layer, "W", 0.5), FCLayer(6, 3)),
-        ValueError,
-        "what it computes is not what backward differentiates",
-    ),
-    "parametrized": (
-        lambda: with_(lambda layer: parametrizations.orthogonal(layer, "W"), FCLayer(6, 3)),
-        ValueError,
-        "parametrization",
-    ),
-    "a hook": (lambda: with_(lambda layer: layer.register_forward_hook(hook), FCLayer(6, 3)), ValueError, "has a hook"),
-    "a pre-hook": (
-        lambda: with_(lambda layer: layer.register_forward_pre_hook(hook), FCLayer(6, 3)),
-        ValueError,
-        "has a hook",
-    ),
+    "no backward": (lambda: nn.Sequential(FCLayer(6, 3), nn.ReLU()), TypeError, r"ReLU has no backward"),
+    "residual": (lambda: nn.Sequential(Residual(FCLayer(6, 6))), TypeError, "a forward of its own, but no backward"),
+    "whole residual": (lambda: Residual(FCLayer(6, 6)), TypeError, "a forward of its own, but no backward"),
+    "frozen": (lambda: changed(lambda layer: layer.b.requires_grad_(False)), ValueError, "requires_grad=False"),
+    "pruned": (lambda: changed(lambda layer: prune.l1_unstructured(layer, "W", 0.5)), ValueError, "pruning"),
+    "parametrized": (lambda: changed(lambda layer: parametrizations.orthogonal(layer, "W")), ValueError, "parametri"),
+    "a hook": (lambda: changed(lambda layer: layer.register_forward_hook(hook)), ValueError, "has a hook"),
+    "a pre-hook": (lambda: changed(lambda layer: layer.register_forward_pre_hook(hook)), ValueError, "has a hook"),
     "a backward hook": (
-        lambda: with_(lambda layer: layer.register_full_backward_hook(hook), FCLayer(6, 3)),
+        lambda: changed(lambda layer: layer.register_full_backward_hook(hook)),
         ValueError,
         "has a hook",
     ),
-    "another forward": (
-        lambda: with_(lambda layer: setattr(layer, "forward", lambda X: X), FCLayer(6, 3)),
-        ValueError,
-        "a forward of its own",
-    ),
-    "empty": (nn.Sequential, ValueError, "an empty nn.Sequential"),
-    "empty inside": (lambda: nn.Sequential(FCLayer(6, 3), nn.Sequential()), ValueError, "an empty nn.Sequential"),
-    "a class": (lambda: SimpleMLP, TypeError, "the model is the class SimpleMLP, expected an object"),
-    "no forward": (lambda: nn.ModuleList([FCLayer(6, 3)]), TypeError, "a ModuleList has no forward"),
-    "a None": (lambda: nn.Sequential(FCLayer(6, 3), None), TypeError, "has a None in an nn.Sequential"),
-    "a list": (lambda: [FCLayer(6, 3)], TypeError, r"must be an nn.Module, got list; put layers into nn.Sequential"),
+    "another forward": (lambda: changed(lambda layer: setattr(layer, "forward", hook)), ValueError, "another"),
+    "compiled": (lambda: changed(lambda layer: layer.compile()), ValueError, "compiled forward"),
+    "torch.compile": (lambda: torch.compile(toy_model()), TypeError, "is wrapped by torch.compile or torch.jit"),
+    "jit": (lambda: torch.jit.trace(toy_model(), torch.ones(2, 6)), TypeError, "by torch.compile or torch.jit"),
+    "twice": (lambda: nn.Sequential(*[nn.Sequential(FCLayer(6, 6))] * 2), ValueError, "a layer is used twice"),
+    "a class": (lambda: SimpleMLP, TypeError, "must be an object .* got class SimpleMLP"),
+    "a list": (lambda: [FCLayer(6, 3)], TypeError, r"such as nn.Sequential\(...\), got list"),
 }
 
 
@@ -651,92 +712,24 @@ def test_models_that_the_hand_written_backward_cannot_train(name):
         train(make(), MSELoss(), SGD(FCLayer(6, 3).parameters(), 0.1), BatchLoader(toy_data(), 16), 1, "cpu")
 
 
-def test_layers_and_parameters_used_twice():
-    fc, twin = FCLayer(6, 6), FCLayer(6, 6)
-    twin.W = fc.W
-    for layers, message in ([fc, fc], "a layer is used twice"), ([fc, twin], "a parameter belongs to two layers"):
-        with pytest.raises(ValueError, match=message):
-            toy_training(nn.Sequential(nn.Sequential(*layers), FCLayer(6, 3)), 1)
-
-
-def criterion_of_two(outputs, targets, extra):
-    raise NotImplementedError
-
-
-@pytest.mark.parametrize(
-    ("criterion", "message"),
-    [
-        (
-            nn.MSELoss,
-            r"the criterion is the class MSELoss, expected an object such as MSELoss\(\) \(with parentheses\)",
-        ),
-        (MSELoss, r"expected an object such as MSELoss\(\)"),
-        (None, "the criterion must be a loss"),
-        ("mse", "the criterion must be a loss"),
-        (
-            lambda outputs: outputs.mean(),
-            r"the criterion must be a loss such as MSELoss\(\), called as \(outputs, targets\)",
-        ),
-        (nn.TripletMarginLoss(), r"called as \(outputs, targets\)"),
-        (nn.CosineEmbeddingLoss(), r"losses\.CosineEmbeddingLoss takes \(outputs, targets\)"),
-    ],
-)
-def test_things_that_are_no_criterion(criterion, message):
-    loader, model = BatchLoader(toy_data(), 16), toy_model()
-    for run in (
-        lambda: train(model, criterion, SGD(model.parameters(), 0.1), loader, 1, "cpu"),
-        lambda: evaluate(model, criterion, loader, "cpu"),
-        lambda: SimpleMLPTrainer(model, criterion, None),
-    ):
-        with pytest.raises(TypeError, match=message):
-            run()
-
-
-def optimizers():
-    """A model, things that cannot step it, and what they are told."""
-    model = toy_model()
-    sgd = torch.optim.SGD(model.parameters(), 0.1)
-    return [
-        (model, SGD, TypeError, "the optimizer is the class SGD"),
-        (model, None, TypeError, r"must have step\(\) and zero_grad\(\), .* got NoneType"),
-        (model, torch.optim.lr_scheduler.StepLR(sgd, 1), TypeError, "got StepLR"),
-        (model, torch.optim.LBFGS(model.parameters()), TypeError, "LBFGS.step needs a closure"),
-        (
-            model,
-            SGD(toy_model().parameters(), 0.1),
-            ValueError,
-            "4 of the 4 parameters of the optimizer are not the model's",
-        ),
-        (model, torch.optim.SGD(toy_model().parameters(), 0.1), ValueError, "make the optimizer after the model"),
-    ]
-
-
-@pytest.mark.parametrize("number", range(len(optimizers())))
-def test_optimizers_that_cannot_step_the_model(number):
-    model, optimizer, error, message = optimizers()[number]
-    with pytest.raises(error, match=message):
-        toy_training_with(model, optimizer)
-    with pytest.raises(error, match=message):
-        SimpleMLPTrainer(model, MSELoss(), optimizer).train(BatchLoader(toy_data(), 16), 1, verbose=False)
+@pytest.mark.parametrize("optimizer", [SGD, torch.optim.SGD], ids=["ours", "torch"])
+def test_an_optimizer_of_another_model(optimizer):
+    model, other = toy_model(), optimizer(toy_model().parameters(), 0.1)
+    with pytest.raises(ValueError, match="4 of the optimizer's 4 parameters are not the model's"):
+        toy_training_with(model, other)
+    with pytest.raises(ValueError, match="Make it after the model"):
+        SimpleMLPTrainer(model, MSELoss(), other).train(BatchLoader(toy_data(), 16), 1, verbose=False)
 
 
 def toy_training_with(model, optimizer):
     return train(model, MSELoss(), optimizer, BatchLoader(toy_data(), 16), 1, "cpu", verbose=False)
 
 
-def test_a_learning_rate_assigned_later_is_checked():
-    model = toy_model()
-    sgd = SGD(model.parameters(), 0.1)
-    sgd.learning_rate = -0.1
-    with pytest.raises(ValueError, match="learning_rate must be positive and finite"):
-        toy_training_with(model, sgd)
-
-
 def test_an_optimizer_of_the_model_and_something_else():
     """By hand nothing else gets a gradient; by autograd it may."""
     model, other = toy_model(), nn.Parameter(torch.tensor(1.0))
     optimizer = torch.optim.SGD([*model.parameters(), other], 0.1)
-    with pytest.raises(ValueError, match="1 of the 5 parameters"):
+    with pytest.raises(ValueError, match="1 of the optimizer's 5 parameters"):
         toy_training_with(model, optimizer)
 
     def criterion(outputs, targets):
@@ -754,15 +747,9 @@ def generator(data):
     ("loader", "message"),
     [
         (toy_data(), r"expected batches \(X, targets\), got TensorDataset; use BatchLoader"),
-        (toy_data().tensors[0], "got Tensor; use BatchLoader"),
-        (None, "got NoneType"),
-        ([torch.ones(8, 6)], r"batch 1: expected \(X, targets\), got Tensor"),
-        ([(torch.ones(8, 6),)], "batch 1: .* got 1 things"),
-        (
-            [(np.ones((8, 6)), np.ones((8, 3)))],
-            "batch 1: X and targets must be tensors, got ndarray; use torch.as_tensor",
-        ),
-        ([(torch.ones(8, 6), [1] * 8)], "batch 1: X and targets must be tensors, got list"),
+        (toy_data().tensors[0], r"batch 1: expected two tensors \(X, targets\), got Tensor"),
+        ([(torch.ones(8, 6),)], "batch 1: .* got Tensor"),
+        ([(np.ones((8, 6)), np.ones((8, 3)))], "batch 1: .* got ndarray, ndarray"),
         ([(torch.ones(8, 6), torch.ones(7, 3))], r"batch 1: X of shape \(8, 6\), but targets of \(7, 3\)"),
     ],
 )
@@ -786,27 +773,15 @@ def test_a_generator_gives_one_epoch_whole_and_no_second():
             yield X, targets
 
     sgd = SGD(model.parameters(), 0.1)
-    with pytest.raises(TypeError, match="generator gives its batches only once, but 2 epochs need them 2 times"):
+    with pytest.raises(TypeError, match="generator gives its batches once, not 2 times"):
         train(model, MSELoss(), sgd, watched(toy_data()), 2, "cpu")
-    with pytest.raises(TypeError, match="only once"):
+    with pytest.raises(TypeError, match="once, not 2 times"):
         train(model, MSELoss(), sgd, BatchLoader(toy_data(), 16), 2, "cpu", test_dataloader=watched(toy_data()))
-    with pytest.raises(TypeError, match="only once"):
+    with pytest.raises(TypeError, match="once, not 2 times"):
         SimpleMLPTrainer(model, MSELoss(), sgd).train(watched(toy_data()), 2, verbose=False)
     assert batches == []
     train(model, MSELoss(), sgd, watched(toy_data()), 1, "cpu", verbose=False)
     assert batches == [16] * 6
-
-
-def test_checking_draws_no_random_numbers():
-    states = []
-    for checked in False, True:
-        torch.manual_seed(3)
-        model, loader = toy_model(), DataLoader(toy_data(), 16, shuffle=True)
-        if checked:
-            train_utils.prepare(model, MSELoss(), SGD(model.parameters(), 0.1))
-            train_utils.checks.loader(loader, 5)
-        states.append(torch.get_rng_state())
-    assert torch.equal(*states)
 
 
 def test_a_bad_call_leaves_the_history_of_a_good_one():
@@ -822,26 +797,28 @@ def test_a_bad_call_leaves_the_history_of_a_good_one():
     assert model.history == before
 
 
-def test_devices_that_do_not_exist():
-    for bad in "gpu", "xpu", "meta", 3.5, None, torch.float64:
-        with pytest.raises(ValueError, match="the device must be 'cpu', or 'cuda' or the like if it is there"):
-            evaluate(toy_model(), MSELoss(), BatchLoader(toy_data(), 16), bad)
+def test_autocast_is_named():
+    with torch.autocast("cpu", torch.bfloat16):
+        for run in toy_training, lambda model: evaluate(model, MSELoss(), BatchLoader(toy_data(), 16), "cpu"):
+            with pytest.raises(ValueError, match=r"leave out torch\.autocast"):
+                run(toy_model())
+
+
+def test_a_compiled_model_is_trained_by_autograd():
+    model = torch.compile(SimpleMLP(6, 8, 3), backend="eager")
+    trainer = SimpleMLPTrainer(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), 0.1))
+    losses = trainer.train(BatchLoader(toy_data(), 16), 3, verbose=False)
+    assert losses[-1] < losses[0] and trainer.evaluate(BatchLoader(toy_data(), 16))[0] < losses[0]
 
 
 def test_doubles_for_a_network_of_floats():
     batch = torch.ones(4, 6, dtype=torch.float64), torch.ones(4, 3)
     for model in toy_model(), SimpleMLP(6, 4, 3):
-        with pytest.raises(TypeError, match=r"the parameters are torch.float32, .* use X\.to\(torch\.float32\)"):
+        with pytest.raises(TypeError, match=r"X is torch.float64, .* use X\.to\(torch\.float32\)"):
             evaluate(model, MSELoss(), [batch], "cpu")
     trainer = SimpleMLPTrainer(model, MSELoss(), torch.optim.SGD(model.parameters(), 0.1))
-    with pytest.raises(TypeError, match=r"the parameters are torch.float32, .* use X\.to\(torch\.float32\)"):
+    with pytest.raises(TypeError, match=r"X is torch.float64, .* use X\.to\(torch\.float32\)"):
         trainer.train([batch], 1, verbose=False)
-
-
-def test_a_trained_model_pickles_without_its_activations():
-    model = toy_training(toy_model(), 1)
-    evaluate(model, MSELoss(), BatchLoader(toy_data(9_000), 9_000), "cpu")
-    assert len(pickle.dumps(model)) < 10_000
 
 
 def test_parts_keep_their_modes():
@@ -916,45 +893,14 @@ def test_every_loss_learns_a_separable_toy_set(name):
     assert accuracy > 97
 
 
-@every_loss
-def test_targets_of_another_shape_are_refused_before_a_weight_changes(name):
-    criterion, outputs, last, targets = LOSSES[name]
-    X, y = toy_classes(6)
-    good = targets(y)
-    bad = [good[:, 0], good.flatten()] if good.dim() == 2 else [good[:, None], good.float()]
-    for wrong in bad:
-        trainer = toy_trainer(criterion, outputs, last)
-        start = [p.clone() for p in trainer.model.parameters()]
-        for run in lambda: trainer.train([(X, wrong)], 1, verbose=False), lambda: trainer.evaluate([(X, wrong)]):  # noqa: B023
-            with pytest.raises((TypeError, ValueError), match=f"{type(criterion).__name__}|X of shape"):
-                run()
-        assert all(torch.equal(p, q) for p, q in zip(trainer.model.parameters(), start, strict=True))
-
-
-def test_the_error_for_a_broadcast_names_both_shapes():
-    X, y = toy_classes(32)
-    with pytest.raises(
-        ValueError, match=r"L1Loss: the outputs have shape \(32, 1\) and .* \(32,\), expected \(32, 1\)"
-    ):
-        toy_trainer(nn.L1Loss()).train([(X, y.float())], 1, verbose=False)
-
-
-def test_accuracy_of_one_output_is_decided_at_one_half_or_at_logit_zero():
-    X, y = torch.tensor([[-1.0], [0.2], [0.7], [2.0]]), torch.tensor([0, 0, 1, 1])
-    for criterion, percent in (nn.MSELoss(), 100), (nn.BCEWithLogitsLoss(), 75):
-        trainer = SimpleMLPTrainer(nn.Linear(1, 1), criterion, None)
-        with torch.no_grad():
-            trainer.model.weight.fill_(1.0)
-            trainer.model.bias.zero_()
-        assert trainer.evaluate([(X, column(y))])[1] == percent
-
-
 def test_averages_are_over_examples_and_modes_are_kept():
     X, y = toy_classes(30)
     trainer = toy_trainer(nn.MSELoss())
     whole = trainer.evaluate([(X, column(y))])
     parts = trainer.evaluate(DataLoader(TensorDataset(X, column(y)), batch_size=7))
     assert whole == pytest.approx(parts, rel=1e-6)
+    loss, fraction = evaluate(trainer.model, nn.MSELoss(), [(X, column(y))], "cpu")
+    assert whole == (loss, 100 * fraction)
     trainer.model.eval()
     trainer.train([(X, column(y))], 1, verbose=False)
     assert trainer.model.training
@@ -981,7 +927,9 @@ def test_training_is_that_of_a_plain_loop():
 
 def test_batches_are_moved_to_the_device_of_the_model():
     trainer, (X, y) = toy_trainer(nn.MSELoss()), toy_classes(8)
-    batch = [MagicMock(spec=torch.Tensor, shape=t.shape, **{"to.return_value": t}) for t in (X, column(y))]
+    batch = [
+        MagicMock(spec=torch.Tensor, shape=t.shape, dtype=t.dtype, **{"to.return_value": t}) for t in (X, column(y))
+    ]
     for run in lambda: trainer.train([batch], 1, verbose=False), lambda: trainer.evaluate([batch]):
         run()
         for part in batch:
@@ -1023,16 +971,7 @@ def test_an_interrupted_training_keeps_its_losses():
     assert trainer.losses == toy_trainer(nn.MSELoss()).train([(X, column(y))], 2, verbose=False)
 
 
-@pytest.mark.parametrize(("number", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), (True, TypeError)])
-def test_num_epochs_is_a_positive_integer(number, error):
-    with pytest.raises(error, match="num_epochs must be"):
-        toy_trainer(nn.MSELoss()).train([(torch.ones(2, 4), torch.ones(2, 1))], number)
-
-
-def test_empty_loaders_and_losses_that_are_not_finite():
-    with pytest.raises(ValueError, match="training loader is empty"):
-        toy_trainer(nn.MSELoss()).train([], 1, verbose=False)
-    with pytest.raises(ValueError, match="loader is empty"):
-        toy_trainer(nn.MSELoss()).evaluate([])
-    with pytest.raises(FloatingPointError, match=r"epoch 1, batch 1: the loss is nan; learning rate 0\.01"):
-        toy_trainer(nn.MSELoss()).train([(torch.full((2, 4), torch.nan), torch.ones(2, 1))], 1, verbose=False)
+def test_empty_loaders_of_the_trainer():
+    for run in lambda trainer: trainer.train([], 1, verbose=False), lambda trainer: trainer.evaluate([]):
+        with pytest.raises(ValueError, match="the loader is empty"):
+            run(toy_trainer(nn.MSELoss()))

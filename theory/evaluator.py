@@ -318,9 +318,8 @@ class Parser:
 
     def sum_over(self) -> Node:
         self.next("_")
-        match = re.fullmatch(
-            r"([a-z])(?:,([a-z])|\\ne([a-z]))?", over := self.raw()
-        )  # \sum_i, \sum_{i,j}, \sum_{j\ne i}
+        over = self.raw()  # i, or i,j, or j\ne i
+        match = re.fullmatch(r"([a-z])(?:,([a-z])|\\ne([a-z]))?", over)
         if not match or match[1] in (match[2], match[3]):
             raise self.error(f"a sum over {over}")
         indices, without, body = [i for i in match.group(1, 2) if i], match[3], self.product_()

@@ -1,11 +1,12 @@
-"""The site, for GitHub Pages or a folder: make site, or python website/build.py [FOLDER] (build/site if none is given).
+"""The site, for GitHub Pages or a folder: python tools/site.py [FOLDER] (build/site if none is given).
 
-The READMEs, the notebooks and the exercises as HTML pages, and the PDFs. The style is style.css, and formulas are set
-by a copy of MathJax, which make site takes from npm: a page fetches nothing from elsewhere.
+The READMEs, the notebooks and the exercises as HTML pages, and the PDFs. The style is site.css, and formulas are set
+by a copy of MathJax, which npm fetches once: a page fetches nothing from elsewhere. nbconvert comes with jupyterlab.
 """
 
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+ROOT = Path(__file__).resolve().parents[1]
 GITHUB = re.search(r'^repository = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
 MATHJAX = ROOT / "build" / "node_modules" / "mathjax" / "es5" / "tex-svg.js"
+NPM_OPTIONS = "--loglevel=error", "--ignore-scripts", "--no-save", "--no-package-lock"
 PAGES = {"README.md": "index.html", "README.fa.md": "fa.html"}  # and x.html for each x.ipynb
 COPIED = "theory/theory.pdf", "theory/questions.pdf", "images/paths.gif", "images/boundaries.gif"
 NOTEBOOKS = [
@@ -116,22 +117,29 @@ def colours() -> str:
     return f"{day}\n@media (prefers-color-scheme: dark) {{\n{night}\n}}\n"
 
 
+def fetch_mathjax() -> None:
+    """MathJax by npm, if it is not there yet."""
+    if MATHJAX.is_file():
+        return
+    npm = shutil.which("npm")
+    if not npm:
+        raise SystemExit("formulas need MathJax, and npm to fetch it: install Node.js, https://nodejs.org")
+    subprocess.run([npm, "install", *NPM_OPTIONS, "--prefix", ROOT / "build", "mathjax@3.2.2"], check=True)
+
+
 def build(folder: Path) -> list[Path]:
-    """Write the site; the files that were written. FileNotFoundError without MathJax."""
-    if not MATHJAX.is_file():
-        raise FileNotFoundError(f"no {MATHJAX}: run make site")
-    texts = {"style.css": colours() + (HERE / "style.css").read_text(encoding="utf-8")}
+    """Write the site; the files that were written."""
+    fetch_mathjax()
+    texts = {"style.css": colours() + (ROOT / "tools" / "site.css").read_text(encoding="utf-8")}
     texts |= {there: from_markdown(name) for name, there in PAGES.items()}
     texts |= {html(name): from_notebook(name) for name in NOTEBOOKS}
-    copies = {"mathjax.js": MATHJAX} | {name: ROOT / name for name in COPIED}
-    for name in (*texts, *copies):
+    files = {"mathjax.js": MATHJAX.read_bytes()} | {name: (ROOT / name).read_bytes() for name in COPIED}
+    files |= {name: text.encode() for name, text in texts.items()}
+    for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if name in texts:
-            path.write_text(texts[name], encoding="utf-8", newline="\n")
-        else:
-            shutil.copy(copies[name], path)
-    return [folder / name for name in (*texts, *copies)]
+        path.write_bytes(content)
+    return [folder / name for name in files]
 
 
 if __name__ == "__main__":

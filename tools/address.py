@@ -1,9 +1,9 @@
 """The repository's address, which stands once in pyproject.toml, written everywhere else: for a fork.
 
-    python tests/address.py ADDRESS
+    python tools/address.py ADDRESS
 
-Badges, first cells, README, data cards, the theory's sources and pyproject.toml itself are rewritten; the PDF has to be
-rendered anew (make -C theory). Without an argument: what disagrees with pyproject.toml.
+Badges, first cells, README, CITATION.cff, theory/address.tex and pyproject.toml itself are rewritten; what has to be
+made anew is printed. Without an argument: what disagrees with pyproject.toml.
 """
 
 import re
@@ -16,19 +16,19 @@ GITHUB = re.compile(r"(?:(?<=github\.com/)|(?<=\.google\.com/github/)|(?<=nbview
 
 def files(root: Path) -> list[Path]:
     """Where the address may stand."""
-    texts = "pyproject.toml", "CITATION.cff", "*.md", "*/*.md", "theory/*.tex", ".github/workflows/*.yml"
+    texts = "pyproject.toml", "CITATION.cff", "*.md", "*/*.md", "theory/address.tex", ".github/workflows/*.yml"
     patterns = *texts, "notebooks/*.ipynb", "exercises/*.ipynb"
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 
 def owner_and_name(root: Path = ROOT) -> str:
-    """ "owner/name" of the repository, from pyproject.toml."""
+    """OWNER/NAME of the repository, from pyproject.toml."""
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
     return re.search(r'^repository = "https://github\.com/([\w.-]+/[\w.-]*\w)"$', text, re.M)[1]
 
 
 def others(root: Path = ROOT) -> list[str]:
-    """Where a repository on GitHub is named that is not this one, as "file: owner/name"."""
+    """Where a repository on GitHub is named that is not this one, as "file: OWNER/NAME"."""
     own = owner_and_name(root)
     return [
         f"{path.relative_to(root).as_posix()}: {found}"
@@ -39,8 +39,7 @@ def others(root: Path = ROOT) -> list[str]:
 
 
 def move(address: str, root: Path = ROOT) -> list[Path]:
-    """Write a new address in place of the one in pyproject.toml; the files that have changed. ValueError for no
-    address."""
+    """Write a new address in place of pyproject.toml's; the files that have changed. ValueError for no address."""
     match = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]*\w)", address.rstrip("/").removesuffix(".git"))
     if not match:
         raise ValueError(f"expected an address such as https://github.com/OWNER/NAME, got {address}")
@@ -57,3 +56,6 @@ def move(address: str, root: Path = ROOT) -> list[Path]:
 if __name__ == "__main__":
     for line in others() if len(sys.argv) < 2 else move(sys.argv[1]):
         print(line)
+    if len(sys.argv) > 1:
+        print("The links in theory.pdf still lead to the old address: make -C theory")
+        print("So do those of a site that was built before: python tools/site.py")

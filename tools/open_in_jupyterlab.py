@@ -1,7 +1,7 @@
 """Open each notebook in a real JupyterLab, in a headless Chromium, and Restart and Run All, as a reader would.
 
     python -m pip install selenium      # and a Chromium with its chromedriver (Debian: chromium, chromium-driver)
-    python tests/open_in_jupyterlab.py [notebooks/01 exercises/theory ...]
+    python tools/open_in_jupyterlab.py [notebooks/01 exercises/theory ...]
 
 Works on a copy, on a free port and with a random token. Afterwards the saved notebook must have been executed from
 top to bottom without an error, and the pictures on the page must have been loaded. Takes a minute a notebook; not part

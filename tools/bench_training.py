@@ -1,25 +1,28 @@
 """Time and memory of an epoch by hand-written backpropagation, against the stock PyTorch pipeline.
 
-    MNIST=full python tests/bench_training.py [--batches 400] [--rounds 5]
-    python tests/bench_training.py --growth
+    MNIST=full python tools/bench_training.py [--batches 400] [--rounds 5]
+    python tools/bench_training.py --growth
 
 Run it on an idle machine. Several ways to train are timed in turn, round after round, so that a change of the
-machine's speed hits all of them: these modules; the same loop with every check taken out; nn.Linear, autograd,
-torch.optim.SGD and DataLoader; the same with our BatchLoader; the matrix products of the training step with nothing
-around them; and, if jax is installed, the whole run of batches compiled by it (its compilation is not counted).
+machine's speed hits all of them: these modules; the same loop with every check taken out; the same formulas on bare
+tensors; nn.Linear, autograd, torch.optim.SGD and DataLoader; the same with our BatchLoader; the matrix products of the
+training step with nothing around them; and, if jax is installed, the whole run of batches compiled by it (its
+compilation is not counted).
 Printed are medians in seconds an epoch and medians of the paired ratios.
 
 With --growth: time and memory of these modules as the number of samples, then of parameters, doubles.
 """
 
 import argparse
-import itertools
-import resource
-import subprocess
+import re
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from importlib.util import find_spec
+from itertools import islice, pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -39,62 +42,70 @@ NETWORKS = {"shallow": [784, 128, 10], "deep": [784, 1024, 512, 256, 128, 64, 10
 BATCH_SIZE, LEARNING_RATE = 32, 0.1
 
 
-class FirstBatches:
-    """The first batches of a loader."""
-
-    def __init__(self, loader, batches: int) -> None:
-        self.loader, self.batches = loader, batches
-
-    def __iter__(self):
-        return itertools.islice(self.loader, self.batches)
+def first(dataset, batches: int, loader: type = BatchLoader) -> Iterator:
+    return islice(loader(dataset, BATCH_SIZE, shuffle=True), batches)
 
 
 def multilayer(widths: list[int], linear: type[nn.Module], activation: type[nn.Module]) -> nn.Sequential:
     parts = []
-    for num_input, num_output in itertools.pairwise(widths):
+    for num_input, num_output in pairwise(widths):
         parts += [linear(num_input, num_output), activation()]
     return nn.Sequential(*parts[:-1])
 
 
 def hand_written(widths: list[int], dataset, batches: int) -> None:
     model = multilayer(widths, FCLayer, ReLULayer)
-    loader = FirstBatches(BatchLoader(dataset, BATCH_SIZE, shuffle=True), batches)
-    train_one_epoch(model, MSELoss(), SGD(model.parameters(), LEARNING_RATE), loader, "cpu")
-
-
-def unchecked(cls: type) -> type:
-    """The class with the bare functions in place of the checked ones."""
-    bare = {name: getattr(cls, name).__wrapped__ for name in ("forward", "backward")}
-    subclass = type(cls.__name__, (cls,), {})
-    for name, function in bare.items():
-        setattr(subclass, name, function)
-    return subclass
+    train_one_epoch(model, MSELoss(), SGD(model.parameters(), LEARNING_RATE), first(dataset, batches), "cpu")
 
 
 @torch.no_grad()
 def without_checks(widths: list[int], dataset, batches: int) -> None:
-    model = multilayer(widths, unchecked(FCLayer), unchecked(ReLULayer))
-    layers, criterion, optimizer = list(model), unchecked(MSELoss)(), SGD(model.parameters(), LEARNING_RATE)
-    step = SGD.step.__wrapped__
-    layers[0].needs_input_grad = False
+    model, criterion = multilayer(widths, FCLayer, ReLULayer), MSELoss()
+    optimizer, step = SGD(model.parameters(), LEARNING_RATE), SGD.step.__wrapped__
+    for module in *model, criterion:
+        module.forward = type(module).forward.unchecked.__get__(module)
+        module.backward = type(module).backward.unchecked.__get__(module)
+    model[0].needs_input_grad = False
     total_loss, correct = 0.0, 0
-    for X, targets in FirstBatches(BatchLoader(dataset, BATCH_SIZE, shuffle=True), batches):
+    for X, targets in first(dataset, batches):
         outputs = model(X)
         loss = criterion(outputs, targets)
         total_loss += float(loss) * len(X)
         correct += int((outputs.argmax(1) == targets.argmax(1)).sum())
         optimizer.zero_grad()
         delta = criterion.backward()
-        for layer in reversed(layers):
+        for layer in reversed(model):
             delta = layer.backward(delta)
         step(optimizer)
+
+
+@torch.no_grad()
+def bare_tensors(widths: list[int], dataset, batches: int) -> None:
+    model = multilayer(widths, FCLayer, ReLULayer)  # for its start
+    W, b = [layer.W.detach() for layer in model[::2]], [layer.b.detach() for layer in model[::2]]
+    total_loss, correct = 0.0, 0
+    for X, targets in first(dataset, batches):
+        A = [X]  # the input of each layer
+        for i in range(len(W) - 1):
+            A.append(torch.relu(torch.addmm(b[i], A[i], W[i])))
+        outputs = torch.addmm(b[-1], A[-1], W[-1])
+        difference = outputs - targets
+        total_loss += float(difference.square().mean()) * len(X)
+        correct += int((outputs.argmax(1) == targets.argmax(1)).sum())
+        delta, gradients = difference * (2 / difference.numel()), []
+        for i in reversed(range(len(W))):
+            gradients += [(W[i], A[i].T @ delta), (b[i], delta.sum(0, keepdim=True))]
+            if i > 0:
+                delta = (delta @ W[i].T) * (A[i] > 0)
+        for parameter, gradient in gradients:
+            parameter -= LEARNING_RATE * gradient
 
 
 def stock(widths: list[int], dataset, batches: int, loader: type = DataLoader) -> None:
     model, criterion = multilayer(widths, nn.Linear, nn.ReLU), nn.MSELoss()
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
     total_loss, correct = 0.0, 0
-    for X, Y in FirstBatches(loader(dataset, BATCH_SIZE, shuffle=True), batches):
+    for X, Y in first(dataset, batches, loader):
         optimizer.zero_grad()
         outputs = model(X)
         loss = criterion(outputs, Y)
@@ -106,7 +117,7 @@ def stock(widths: list[int], dataset, batches: int, loader: type = DataLoader) -
 
 @torch.no_grad()
 def matrix_products(widths: list[int], dataset, batches: int) -> None:
-    shapes = list(itertools.pairwise(widths))
+    shapes = list(pairwise(widths))
     X, delta = ([torch.rand(BATCH_SIZE, width) for width in widths] for _ in range(2))
     W = [torch.rand(shape) for shape in shapes]
     gradient = [torch.empty(shape) for shape in shapes]
@@ -148,7 +159,7 @@ def compiled_by_jax(widths: list[int], dataset, batches: int) -> None:
     import jax
 
     X, Y = jax_data(dataset)
-    layers = [layer for layer in multilayer(widths, FCLayer, ReLULayer) if isinstance(layer, FCLayer)]
+    layers = multilayer(widths, FCLayer, ReLULayer)[::2]
     parameters = [(layer.W.detach().numpy(), layer.b.detach().numpy()) for layer in layers]
     order = torch.randperm(len(dataset))[: batches * BATCH_SIZE].view(batches, BATCH_SIZE).numpy()
     jax.block_until_ready(jax_epoch()(parameters, X, Y, order))
@@ -158,12 +169,13 @@ def compiled_by_jax(widths: list[int], dataset, batches: int) -> None:
 def jax_data(dataset):
     import jax
 
-    return tuple(jax.device_put(tensor.numpy()) for tensor in dataset.tensors)
+    return [jax.device_put(tensor.numpy()) for tensor in dataset.tensors]
 
 
 PIPELINES = {
     "hand-written": hand_written,
     "  without checks": without_checks,
+    "  bare tensors": bare_tensors,
     "stock PyTorch": stock,
     "stock, BatchLoader": partial(stock, loader=BatchLoader),
     "matrix products": matrix_products,
@@ -173,19 +185,23 @@ if find_spec("jax"):
 
 
 def peak_mb() -> float:
-    """Peak memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Peak memory of this process so far, in MB, from Linux (resource's counts the process that started this one)."""
+    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
-def in_a_process(*arguments) -> list[float]:
-    """The numbers that this script prints last in a process of its own."""
-    command = [sys.executable, __file__, *map(str, arguments)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return [float(number) for number in done.stdout.splitlines()[-1].split()]
+def in_a_process(function, *arguments):
+    """function(*arguments), in a process of its own: its memory is not this one's."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
-def one_size(samples: int, hidden: int) -> None:
-    """Print the seconds of an epoch of 784-hidden-10 (the fastest of five), and the MB that data and training take."""
+def peak_of(name: str, network: str, batches: int) -> float:
+    PIPELINES[name](NETWORKS[network], load_mnist()[0], batches)
+    return peak_mb()
+
+
+def one_size(samples: int, hidden: int) -> tuple[float, float]:
+    """The seconds of an epoch of 784-hidden-10 (the fastest of five), and the MB that data and training take."""
 
     def random_digits(n: int) -> TensorDataset:
         return TensorDataset(torch.rand(n, 784), torch.eye(10)[torch.randint(10, (n,))])
@@ -197,7 +213,7 @@ def one_size(samples: int, hidden: int) -> None:
         start = time.perf_counter()
         hand_written([784, hidden, 10], dataset, batches=samples)
         seconds.append(time.perf_counter() - start)
-    print(min(seconds), peak_mb() - before)
+    return min(seconds), peak_mb() - before
 
 
 def growth() -> None:
@@ -210,7 +226,7 @@ def growth() -> None:
         numbers, measured = [number for number, *_ in rows], []
         print(f"\n{title}\n{'number':>12} {'s an epoch':>10} {'MB':>6}")
         for number, samples, hidden in rows:
-            measured.append(in_a_process("--one-size", samples, hidden))
+            measured.append(in_a_process(one_size, samples, hidden))
             print(f"{number:12,} {measured[-1][0]:10.2f} {measured[-1][1]:6.0f}")
         exponents = [np.polyfit(np.log(numbers), np.log(column), 1)[0] for column in zip(*measured, strict=True)]
         print("time grows with the power {:.2f} of the number, memory with {:.2f}".format(*exponents))
@@ -220,24 +236,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=400, help="batches in one measurement")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each pipeline")
-    parser.add_argument("--memory", nargs=2, metavar=("PIPELINE", "NETWORK"), help="only print this one's peak memory")
     parser.add_argument("--growth", action="store_true", help="only time and memory as the numbers double")
-    parser.add_argument(
-        "--one-size", nargs=2, type=int, metavar=("SAMPLES", "HIDDEN"), help="only one size of --growth"
-    )
     arguments = parser.parse_args()
     if arguments.growth:
         return growth()
-    if arguments.one_size:
-        return one_size(*arguments.one_size)
     start = time.perf_counter()
     dataset, _ = load_mnist()
     ready = time.perf_counter() - start
-    if arguments.memory:
-        pipeline, network = arguments.memory
-        PIPELINES[pipeline](NETWORKS[network], dataset, arguments.batches)
-        print(peak_mb())
-        return
 
     batches_an_epoch = -(-len(dataset) // BATCH_SIZE)
     batches = min(arguments.batches, batches_an_epoch)
@@ -253,7 +258,7 @@ def main() -> None:
         print(f"{'':18} {'s an epoch':>10} {'speed':>6} {'peak MB':>8}")
         for name in PIPELINES:
             speed = np.median(np.divide(seconds["stock PyTorch"][1:], seconds[name][1:]))
-            (peak,) = in_a_process("--memory", name, network)
+            peak = in_a_process(peak_of, name, network, batches)
             print(f"{name:18} {np.median(seconds[name][1:]):10.2f} {speed:6.2f} {peak:8.0f}")
 
 

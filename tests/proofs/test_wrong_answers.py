@@ -1,0 +1,44 @@
+"""The checker of the exercises: each wrong answer of the catalogue gets its own diagnosis."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from checker import TASKS, diagnose
+from right_answers import RIGHT, RIGHT_FORMULAS
+from test_checker import answer
+from wrong_answers import WRONG, WRONG_FORMULAS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("name", "kind", "old", "new"), WRONG)
+def test_a_wrong_variant_gets_its_own_diagnosis(name, kind, old, new):
+    assert RIGHT[name].count(old) >= 1, "the catalogue's text is not in the right answer"
+    found, text = diagnose(answer(name, RIGHT[name].replace(old, new)), name, limit=5)
+    assert found == kind, text
+    assert len(text) < 700
+
+
+@pytest.mark.parametrize(("label", "kind", "text"), WRONG_FORMULAS)
+def test_a_wrong_formula_gets_its_own_diagnosis(label, kind, text):
+    assert diagnose(text, label)[0] == kind, diagnose(text, label)[1]
+
+
+def test_the_catalogue_is_large_and_knows_every_task():
+    assert len({(name, kind) for name, kind, *_ in WRONG + WRONG_FORMULAS}) > 150
+    assert set(RIGHT) | set(RIGHT_FORMULAS) == set(TASKS)
+    assert {name for name, *_ in WRONG + WRONG_FORMULAS} == set(TASKS)
+
+
+def test_a_formula_in_python_needs_nothing_that_ran_before():
+    code = "from checker import check; check('(yh-y).sum()', 'logistic-grad-b'); check('yh-', 'ce-hessian')"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("exercises", "theory"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=True
+    )
+    right, unreadable = done.stdout.splitlines()[:2]
+    assert right.startswith("✓") and unreadable.startswith("?") and "SyntaxError" in unreadable
