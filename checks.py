@@ -8,14 +8,13 @@ each layer and loss (Checked), where a loop starts, and on each batch's values a
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from inspect import signature
 from itertools import islice
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -66,7 +65,7 @@ def around_forward(forward: Callable) -> Callable:
             inputs = (inputs[0].view_as(inputs[0]), *inputs[1:])
         Y = call(*inputs)
         self.check_output(Y)
-        remember(self, inputs[0], Y)
+        remember(self, inputs[0].shape, Y.shape)
         return Y
 
     return checked
@@ -77,12 +76,12 @@ def around_backward(backward: Callable) -> Callable:
         call = backward.__get__(self)
         if type(self).backward is not checked:
             return call(*delta, **named)
-        seen = check_delta(self, *delta, *named.values())
-        with torch.no_grad():
+        last = check_delta(self, *delta, *named.values())
+        with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
             delta_next = call(*delta, **named)
         if delta_next is not None or self.needs_input_grad:
-            check_shape(self, "the gradient that backward returns", delta_next, seen[0])
-        seen[2] = None  # backward may change what forward left
+            check_shape(self, "the gradient that backward returns", delta_next, last["X"])
+        last["left"] = None  # it was right
         return delta_next
 
     return checked
@@ -110,24 +109,32 @@ class Checked:
             )
         cls.name = own.get("name", cls.__name__)
         for name in AROUND.keys() & own.keys():
-            method, checked = own[name], AROUND[name](own[name])
-            checked.unchecked = method
-            setattr(cls, name, wraps(method)(checked))
+            method = own[name]
+            checked = wraps(method)(AROUND[name](method))
+            checked.unchecked = method  # for whoever wants to look at it alone
+            setattr(cls, name, checked)
 
     def check_output(self, Y: Any) -> None:
         if not isinstance(Y, Tensor):
             raise TypeError(f"{self}: forward returned no tensor; is a return missing?")
 
 
-last_forward = WeakKeyDictionary()  # by layer or loss: [X.shape, Y.shape, what forward left]
+def remember(module: nn.Module, X_shape: torch.Size, Y_shape: torch.Size) -> None:
+    """Keep what the next backward is checked by, as the attribute last_forward.
+
+    Of a layer or loss whose backward was right for this shape, not what forward left in it: a
+    program that changes that has done so the first time. (Where autograd is on, each time.)
+    """
+    last = vars(module).get("last_forward", {"left": ()})
+    again = last["left"] is None and last["X"] == X_shape and not torch.is_grad_enabled()
+    left = None if again else left_in(module)
+    vars(module)["last_forward"] = {"of": id(module), "X": X_shape, "Y": Y_shape, "left": left}
+
+
 OWN = len(vars(nn.Module()))  # torch's own attributes come first in a module
 
 
-def remember(module: nn.Module, X: Tensor, Y: Tensor) -> None:
-    last_forward[module] = [X.shape, Y.shape, left_in(module)]
-
-
-def left_in(module: nn.Module) -> list[tuple[int, int]] | None:
+def left_in(module: nn.Module) -> list[int] | None:
     """Of each tensor in the module: where it is, and how often it was changed in place.
 
     A tensor with a graph is replaced by the same without, which can be copied.
@@ -136,12 +143,18 @@ def left_in(module: nn.Module) -> list[tuple[int, int]] | None:
     if torch.is_grad_enabled():
         for name, value in attributes.items():
             attributes[name] = without_graph(value)
-    tensors = [t for t in islice(attributes.values(), OWN, None) if isinstance(t, Tensor)]
-    tensors += [p for p in attributes["_parameters"].values() if p is not None]
+    state = []
     try:
-        return [(t.data_ptr(), t._version) for t in tensors]
+        for values in (
+            islice(attributes.values(), OWN, None),
+            attributes["_parameters"].values(),
+        ):
+            for value in values:
+                if isinstance(value, Tensor):
+                    state += value.data_ptr(), value._version
     except RuntimeError:  # torch.inference_mode counts no changes
         return None
+    return state
 
 
 def without_graph(value: Any) -> Any:
@@ -150,18 +163,18 @@ def without_graph(value: Any) -> Any:
     return type(value)(map(without_graph, value)) if type(value) in (tuple, list) else value
 
 
-def check_delta(module: nn.Module, *delta: Any) -> list:
-    """What is remembered of forward; RuntimeError or ValueError unless there was one, its Y has
-    the shape of delta, and what it left is unchanged."""
-    seen = last_forward.get(module)
-    if seen is None:
+def check_delta(module: nn.Module, *delta: Any) -> dict:
+    """What is known of the last forward; RuntimeError or ValueError unless there was one, its Y
+    has the shape of delta, and what it left is unchanged."""
+    last = vars(module).get("last_forward", {"of": None})
+    if last["of"] != id(module):  # there was none, or that of a layer of which this is a copy
         raise RuntimeError(f"{module}: backward before forward; call it on an input first")
     for d in delta:
-        check_shape(module, "delta, the gradient at its output,", d, seen[1])
-    if seen[2] is not None and seen[2] != left_in(module):
+        check_shape(module, "delta, the gradient at its output,", d, last["Y"])
+    if last["left"] is not None and last["left"] != left_in(module):
         what = "its parameters, or what forward left in it, were changed before backward"
         raise RuntimeError(f"{module}: {what}; change a copy, or step after backward")
-    return seen
+    return last
 
 
 def check_shape(module: nn.Module, what: str, value: Any, shape: torch.Size) -> None:
@@ -176,9 +189,9 @@ def check_layer_input(layer: Any, X: Tensor) -> None:
     if not isinstance(X, Tensor) or not X.is_floating_point():
         got = X.dtype if isinstance(X, Tensor) else type(X).__name__
         raise TypeError(f"{layer}: expected a tensor of floats, got {got}; use X.float()")
-    width = layer.width
-    if width is not None and (X.dim() != 2 or X.shape[1] != width or not len(X)):
-        got = f"{tuple(X.shape)}; one row is one example (images: X.flatten(1)), N > 0"
+    width, shape = layer.width, X.shape
+    if width is not None and (len(shape) != 2 or shape[1] != width or not shape[0]):
+        got = f"{tuple(shape)}; one row is one example (images: X.flatten(1)), N > 0"
         raise ValueError(f"{layer}: expected an input of shape (N, {width}), got {got}")
 
 
@@ -280,13 +293,11 @@ def check_reading(outputs: Tensor, targets: Tensor, yes_or_no: bool) -> None:
         raise ValueError(f"{shapes} do not fit" + " (indices: without above)" * yes_or_no)
 
 
-def check_answers(right: Any, n: int) -> Tensor:
-    """right; ValueError unless it says of each answer whether it is right, n at most."""
-    good = isinstance(right, Tensor) and right.dim() == 1 and len(right) <= n
-    if not good or (right.dtype != torch.bool and not right.isnan().all()):
-        got = tuple(right.shape) if isinstance(right, Tensor) else type(right).__name__
+def check_answers(right: Any, n: int) -> None:
+    """ValueError unless right says of each answer whether it is right, n at most."""
+    if getattr(right, "dtype", None) != torch.bool or right.dim() != 1 or len(right) > n:
+        got = (right.dtype, *right.shape) if isinstance(right, Tensor) else type(right).__name__
         raise ValueError(f"correct must return True or False for each of {n} rows, got {got}")
-    return right
 
 
 # -------------------------------------------------------------------------- the start of a loop
@@ -401,7 +412,7 @@ def check_batches(loader: Iterable, model: nn.Module, device: Any) -> Iterator[t
             got = ", ".join(type(part).__name__ for part in parts)
             raise TypeError(f"batch {number}: expected two tensors (X, targets), got {got}")
         X, targets = parts
-        if X.shape[:1] != targets.shape[:1]:
+        if len(X) != len(targets):
             shapes = f"{tuple(X.shape)}, but targets of {tuple(targets.shape)}"
             raise ValueError(f"batch {number}: X of shape {shapes}")
         if X.dtype != dtype and dtype is not None and X.is_floating_point():

@@ -263,7 +263,7 @@ def load_titanic(path: str | os.PathLike = DATA_FOLDER / "titanic.csv") -> pd.Da
     (years, missing in 177 rows), Fare (pounds) and Survived (0 or 1); other columns of the file
     are left out. Raises what pandas.read_csv raises, KeyError for a table without these
     columns."""
-    return pd.read_csv(path)[TITANIC_COLUMNS]
+    return pd.read_csv(path, index_col=False)[TITANIC_COLUMNS]
 
 
 # -------------------------------------------------------------------------------------- batches

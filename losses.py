@@ -10,7 +10,7 @@ reduction is here: for others use torch's own loss. Autograd can differentiate t
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,11 @@ from torch.nn import functional as F
 import checks
 
 # -------------------------------------------------------------- how outputs are read as classes
-# Functions (outputs, targets) -> which answers are right, True or False, (N,); or nan for every
-# example where the targets are no classes, so that there is no accuracy.
+# Functions (outputs, targets) -> which answers are right, True or False, (N,); or None, if the
+# targets are no classes, so that there is no accuracy.
 
 
-def largest(outputs: Tensor, targets: Tensor) -> Tensor:
+def largest(outputs: Tensor, targets: Tensor) -> Tensor | None:
     """Is the largest of K >= 2 outputs (the first, in a tie) at the target's class? Targets:
     indices t (N,), or rows T (N, K) with the class at the largest number, without a tie."""
     checks.check_reading(outputs, targets, yes_or_no=False)
@@ -31,7 +31,7 @@ def largest(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.argmax(1) == targets
     classes = targets == targets.amax(1, keepdim=True)
     if int(classes.count_nonzero()) != len(targets):
-        return no_answers(targets)
+        return None
     return classes.gather(1, outputs.argmax(1, keepdim=True)).squeeze(1)
 
 
@@ -41,14 +41,14 @@ def above(threshold: float) -> Callable[[Tensor, Tensor], Tensor]:
     return partial(yes_or_no, checks.check_number("above: threshold", threshold))
 
 
-def yes_or_no(threshold: float, outputs: Tensor, targets: Tensor) -> Tensor:
+def yes_or_no(threshold: float, outputs: Tensor, targets: Tensor) -> Tensor | None:
     checks.check_reading(outputs, targets, yes_or_no=True)
     if targets.min() < 0 or targets.max() > 1:
-        return no_answers(targets)
+        return None
     return ((outputs > threshold) == (targets > 0.5)).all(1)
 
 
-def labels(outputs: Tensor, targets: Tensor) -> Tensor:
+def labels(outputs: Tensor, targets: Tensor) -> Tensor | None:
     """A regression to labels: above(1/2) for a single output, else largest. Targets: indices,
     or 0s and 1s, one 1 a row if K > 1."""
     if targets.dim() == 1:
@@ -56,20 +56,21 @@ def labels(outputs: Tensor, targets: Tensor) -> Tensor:
     if targets.shape[1] == 1:
         right, good = yes_or_no(0.5, outputs, targets), ((targets == 0) | (targets == 1)).all()
     else:
-        ones, t = targets.max(1)
-        right = outputs.argmax(1) == t
-        good = int(targets.count_nonzero()) == len(t) and (ones == 1).all()
-    return right if good else no_answers(targets)
+        t = targets.argmax(1)
+        one_hot = identity(targets.shape[1], targets.dtype, targets.device).index_select(0, t)
+        right, good = outputs.argmax(1) == t, torch.equal(targets, one_hot)
+    return right if good else None
 
 
-def guess(outputs: Tensor, targets: Tensor) -> Tensor:
+@cache
+def identity(K: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.eye(K, dtype=dtype, device=device)
+
+
+def guess(outputs: Tensor, targets: Tensor) -> Tensor | None:
     """For an unknown loss: as labels, unless there is one output, which may mean anything."""
     checks.check_reading(outputs, targets, yes_or_no=False)
     return labels(outputs, targets)
-
-
-def no_answers(targets: Tensor) -> Tensor:
-    return targets.new_full((len(targets),), torch.nan)
 
 
 # ----------------------------------------------------------------------------------- the losses
@@ -283,7 +284,7 @@ class AutogradLoss(Loss):
         self.value.backward()
         return self.outputs.grad
 
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """As the criterion reads them; targets that it ignores do not count."""
         used = slice(None) if targets.is_floating_point() else targets != self.ignored
         return self.read(outputs[used], targets[used])

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import nan
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from losses import Loss, with_backward
 
 Device = str | torch.device
 Batches = Iterable[Sequence[Tensor]]  # (X, targets): a BatchLoader, a DataLoader, or a list
-Correct = Callable[[Tensor, Tensor], Tensor] | None  # which are right, as losses.above(0) says
+Correct = Callable[[Tensor, Tensor], Tensor | None] | None  # such as losses.above(0)
 
 
 def set_seed(seed: int) -> None:
@@ -33,16 +34,21 @@ class Average:
     def __init__(self, criterion: Loss, correct: Correct = None) -> None:
         self.count, self.correct = criterion.count, correct or criterion.correct
         self.total, self.n = 0.0, 0  # the sum of the losses, and of their weights
-        self.right, self.answers = 0.0, 0  # the right answers, and all
+        self.right, self.answers = 0, 0  # the right answers, and all
 
     def add(self, loss: float, targets: Tensor, outputs: Tensor | None = None) -> None:
         """Add a batch: its mean loss and, given the outputs, which of them are right."""
         n = self.count(targets)
         self.total += n * loss
         self.n += n
-        if outputs is not None:
-            right = checks.check_answers(self.correct(outputs, targets), len(targets))
-            self.right += float(right.sum())
+        if outputs is None:
+            return
+        right = self.correct(outputs, targets)
+        if right is None:
+            self.right = nan
+        else:
+            checks.check_answers(right, len(targets))
+            self.right += int(right.count_nonzero())
             self.answers += len(right)
 
     def result(self) -> tuple[float, float]:

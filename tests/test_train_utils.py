@@ -1,7 +1,6 @@
 """Seeds, the loops and the trainer; every promise of their docstrings and every bad input."""
 
 import copy
-import inspect
 import random
 import warnings
 from functools import partial, partialmethod
@@ -126,17 +125,6 @@ def test_step_and_zero_grad_are_what_trains(monkeypatch):
                 assert name == "step"
 
 
-def test_the_loop_is_the_printed_one():
-    lines = [line.partition("  #")[0].strip() for line in inspect.getsource(train_one_epoch).splitlines()]
-    printed = """outputs = model(X)
-        loss = criterion(outputs, targets)
-        optimizer.zero_grad()
-        backward(layers, criterion.backward())
-        optimizer.step()"""
-    places = [lines.index(line.strip()) for line in printed.splitlines()]
-    assert places == sorted(places)
-
-
 # ---------------------------------------------------------------------------- the gradient that nobody needs
 
 
@@ -257,13 +245,6 @@ def test_parameters_of_the_criterion_are_trained_even_alone():
     assert criterion.scale.item() == pytest.approx(2 - 0.1 * 2)  # d/ds (s - 1)^2 = 2 at s = 2
 
 
-def test_a_criterion_with_parameters_of_its_own_is_trained_too():
-    model, criterion = toy_model(), Scaled()
-    optimizer = torch.optim.SGD([*model.parameters(), *criterion.parameters()], 0.1)
-    toy_training(model, 1, criterion, optimizer)
-    assert criterion.scale != 2
-
-
 def test_a_plain_dataloader_gives_the_same_training():
     results = []
     for loader in (BatchLoader, DataLoader):
@@ -273,14 +254,6 @@ def test_a_plain_dataloader_gives_the_same_training():
         train(model, nn.MSELoss(), SGD(model.parameters(), 0.1), batches, 3, "cpu", verbose=False)
         results.append(model.history)
     assert results[0] == results[1]
-
-
-def test_class_indices_train_cross_entropy():
-    data = toy_data()
-    data = TensorDataset(data.tensors[0], data.tensors[1].argmax(1))
-    model = toy_model()
-    train(model, nn.CrossEntropyLoss(), SGD(model.parameters(), 0.1), BatchLoader(data, 16), 10, "cpu", verbose=False)
-    assert model.history["train_accuracy"][-1] == 1
 
 
 def test_history_and_printed_lines(capsys):
@@ -351,20 +324,7 @@ def test_a_single_output_is_decided_at_one_half_or_at_logit_0():
     with pytest.raises(ValueError, match="where does class 1 begin"):
         print_test_accuracy(nn.Identity(), [batch], "cpu")
     model = nn.Sequential(FCLayer(1, 1))
-    with pytest.raises(ValueError, match="where does class 1 begin"):
-        train(
-            model, lambda o, t: (o - t).square().mean(), SGD(model.parameters(), 0.1), [batch], 1, "cpu", verbose=False
-        )
-    train(
-        model,
-        torch.nn.functional.mse_loss,
-        SGD(model.parameters(), 0.1),
-        [batch],
-        1,
-        "cpu",
-        correct=above(9),
-        verbose=False,
-    )
+    train(model, F.mse_loss, SGD(model.parameters(), 0.1), [batch], 1, "cpu", correct=above(9), verbose=False)
     assert model.history["train_accuracy"] == [0.25]
 
 
@@ -381,10 +341,10 @@ def test_no_accuracy_is_made_up():
 @pytest.mark.parametrize(
     ("correct", "got"),
     [
-        (lambda o, t: (o > 0) == (t > 0.5), r"\(4, 3\)"),
-        (lambda o, t: torch.ones(5) > 0, r"\(5,\)"),
-        (lambda o, t: torch.tensor(True), r"\(\)"),
-        (lambda o, t: torch.full((4,), 2.0), r"\(4,\)"),
+        (lambda o, t: (o > 0) == (t > 0.5), r"\(torch.bool, 4, 3\)"),
+        (lambda o, t: torch.ones(5) > 0, r"\(torch.bool, 5\)"),
+        (lambda o, t: torch.tensor(True), r"\(torch.bool,\)"),
+        (lambda o, t: torch.full((4,), 2.0), r"\(torch.float32, 4\)"),
         (lambda o, t: 3, "int"),
     ],
 )
@@ -396,11 +356,6 @@ def test_what_correct_must_return(correct, got):
     ):
         with pytest.raises(ValueError, match=f"True or False for each of 4 rows, got {got}"):
             run()
-
-
-def test_class_indices_are_no_yeses():
-    with pytest.raises(ValueError, match=r"\(3, 3\) and targets of \(3,\) do not fit"):
-        evaluate(nn.Identity(), CrossEntropyLoss(), [(torch.eye(3), torch.arange(3))], "cpu", correct=above(0))
 
 
 @pytest.mark.parametrize("options", [{"ignore_index": 1}, {"weight": torch.tensor([1.0, 5.0, 0.5])}], ids=str)
@@ -417,13 +372,6 @@ def test_averages_over_batches_are_those_of_all_data(options):
         model.bias.zero_()
     trainer = SimpleMLPTrainer(model, criterion, torch.optim.SGD(model.parameters(), 1e-12))
     assert trainer.train(batches, 1, verbose=False)[0] == pytest.approx(expected, rel=1e-6)
-
-
-def test_ignored_targets_count_neither_in_the_loss_nor_in_the_accuracy():
-    outputs, targets = 5 * torch.eye(4), torch.tensor([0, -100, 0, 3])
-    batches = [(outputs[:2], targets[:2]), (outputs[2:], targets[2:])]
-    loss, accuracy = evaluate(nn.Identity(), nn.CrossEntropyLoss(), batches, "cpu")
-    assert accuracy == 2 / 3 and loss == pytest.approx(float(F.cross_entropy(outputs, targets)), rel=1e-6)
 
 
 def test_set_seed_repeats_every_stream():
@@ -462,18 +410,10 @@ def test_empty_loaders():
             train(model, nn.MSELoss(), SGD(model.parameters(), 0.1), loader, 1, "cpu")
         with pytest.raises(ValueError, match="the loader is empty"):
             print_test_accuracy(model, loader, "cpu")
+        with pytest.raises(ValueError, match="the loader is empty"):
+            SimpleMLPTrainer(model, nn.MSELoss(), SGD(model.parameters(), 0.1)).train(loader, 1, verbose=False)
     with pytest.raises(ValueError, match="the dataset is empty"):
         BatchLoader(no_data, 4)
-
-
-@pytest.mark.parametrize("shape", [(8,), (8, 1), (8, 2)])
-def test_targets_that_would_be_broadcast(shape):
-    model, batches = toy_model(), [(torch.ones(8, 6), torch.ones(shape))]
-    for criterion in nn.MSELoss(), MSELoss():
-        with pytest.raises(ValueError, match=rf"\(8, 3\).*{str(shape)[1:-1]}"):
-            train_one_epoch(model, criterion, SGD(model.parameters(), 0.1), batches, "cpu")
-        with pytest.raises(ValueError, match=rf"\(8, 3\).*{str(shape)[1:-1]}"):
-            evaluate(model, criterion, batches, "cpu")
 
 
 @pytest.mark.parametrize("optimizer", [SGD, torch.optim.SGD], ids=["ours", "torch"])
@@ -664,17 +604,6 @@ def changed(change):
     model = nn.Sequential(FCLayer(6, 3))
     change(model[0])
     return model
-
-
-class BackwardOfItsOwn(nn.Sequential):
-    def backward(self, delta):
-        return torch.full_like(delta, 7.0)
-
-
-def test_a_sequential_with_a_backward_of_its_own_is_one_layer():
-    model = nn.Sequential(BackwardOfItsOwn(FCLayer(6, 6)), FCLayer(6, 3))
-    layers, _ = train_utils.prepare(model, MSELoss(), SGD(model.parameters(), 0.1))
-    assert layers == [*model]
 
 
 def hook(*_):
@@ -969,9 +898,3 @@ def test_an_interrupted_training_keeps_its_losses():
     with pytest.raises(KeyboardInterrupt):
         trainer.train(InterruptedInEpoch3(), 5, verbose=False)
     assert trainer.losses == toy_trainer(nn.MSELoss()).train([(X, column(y))], 2, verbose=False)
-
-
-def test_empty_loaders_of_the_trainer():
-    for run in lambda trainer: trainer.train([], 1, verbose=False), lambda trainer: trainer.evaluate([]):
-        with pytest.raises(ValueError, match="the loader is empty"):
-            run(toy_trainer(nn.MSELoss()))
