@@ -77,7 +77,7 @@ def around_backward(backward: Callable) -> Callable:
         if type(self).backward is not checked:
             return call(*delta, **named)
         last = check_delta(self, *delta, *named.values())
-        with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
+        with torch.no_grad() if torch.is_grad_enabled() else NO_CONTEXT:
             delta_next = call(*delta, **named)
         if delta_next is not None or self.needs_input_grad:
             check_shape(self, "the gradient that backward returns", delta_next, last["X"])
@@ -87,6 +87,7 @@ def around_backward(backward: Callable) -> Callable:
     return checked
 
 
+NO_CONTEXT = nullcontext()
 AROUND = {"__init__": around_init, "forward": around_forward, "backward": around_backward}
 
 
@@ -119,13 +120,16 @@ class Checked:
             raise TypeError(f"{self}: forward returned no tensor; is a return missing?")
 
 
+NO_FORWARD = {"of": None, "left": ()}
+
+
 def remember(module: nn.Module, X_shape: torch.Size, Y_shape: torch.Size) -> None:
     """Keep what the next backward is checked by, as the attribute last_forward.
 
     Of a layer or loss whose backward was right for this shape, not what forward left in it: a
     program that changes that has done so the first time. (Where autograd is on, each time.)
     """
-    last = vars(module).get("last_forward", {"left": ()})
+    last = vars(module).get("last_forward", NO_FORWARD)
     again = last["left"] is None and last["X"] == X_shape and not torch.is_grad_enabled()
     left = None if again else left_in(module)
     vars(module)["last_forward"] = {"of": id(module), "X": X_shape, "Y": Y_shape, "left": left}
@@ -166,7 +170,7 @@ def without_graph(value: Any) -> Any:
 def check_delta(module: nn.Module, *delta: Any) -> dict:
     """What is known of the last forward; RuntimeError or ValueError unless there was one, its Y
     has the shape of delta, and what it left is unchanged."""
-    last = vars(module).get("last_forward", {"of": None})
+    last = vars(module).get("last_forward", NO_FORWARD)
     if last["of"] != id(module):  # there was none, or that of a layer of which this is a copy
         raise RuntimeError(f"{module}: backward before forward; call it on an input first")
     for d in delta:
