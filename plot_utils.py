@@ -20,12 +20,8 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from tqdm import tqdm
 
-BLUE, ORANGE, GREEN, RED = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-)  # told apart by colour-blind readers, too
+# Told apart by colour-blind readers, too.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
 
 def shifted(seed: int) -> int:

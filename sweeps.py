@@ -100,10 +100,8 @@ def _send_modules(backend: Any) -> None:
     from distributed.diagnostics.plugin import SchedulerUploadFile, UploadFile
 
     for path in MODULES:
-        for plugin in (
-            UploadFile,
-            SchedulerUploadFile,
-        ):  # named, so that a later version takes the place of an older
+        # Named, so that a later version takes the place of an older.
+        for plugin in UploadFile, SchedulerUploadFile:
             client.register_plugin(
                 plugin(str(path), load=False), name=f"{plugin.__name__} {path.name}"
             )
