@@ -1,9 +1,9 @@
-"""The checks of input that earn their place: what was expected, what came, what to do.
+"""The checks that earn their place: what was expected, what came, what to do.
 
-A check is here if without it a wrong number would come out in silence, a loop would not end,
-a training would change nothing, or a mistake that students really make would end in a message
-that does not tell them what to do. They run around the mathematics, not in it: at the edge of
-each layer and loss (Checked), where a loop starts, and on each batch's values as they come.
+Without one of them a wrong number would come out in silence, a loop would not end, a training
+would change nothing, or a mistake that students really make would end in a message that does
+not tell them what to do. They run around the mathematics, not in it: at the edge of each layer
+and loss (Checked), where a loop starts, and on each batch's values as they come.
 """
 
 import warnings
@@ -194,21 +194,18 @@ def check_layer_input(layer: Any, X: Tensor) -> None:
 
 # --------------------------------------------------------------------------------------- losses
 
-# Rows T (N, K) of targets: K is at least the number, and T as the function and its words say.
-ROWS = {
-    "numbers": (1, lambda T: True, ""),
-    "probabilities": (1, lambda T: T.min() >= 0 and T.max() <= 1, "targets from 0 to 1"),
-    "distributions": (
-        2,  # rounding: they may have been computed in float32
-        lambda T: T.min() >= 0 and (T.sum(1) - 1).abs().max() <= 1e-6 * T.shape[1],
-        "rows of probabilities, which sum to 1 (several labels a row: BCEWithLogitsLoss)",
-    ),
-    "signs": (
-        2,
-        lambda T: bool((T.abs() == 1).all() and (T.sum(1) == 2 - T.shape[1]).all()),
-        "targets of +1 (the example's class) and -1 (all others)",
-    ),
-}
+
+def needed(kind: str, T: Tensor) -> str | None:
+    """In words what rows T (N, K) of targets of this kind must be, if they are not."""
+    if kind == "probabilities" and not (T.min() >= 0 and T.max() <= 1):
+        return "targets from 0 to 1"
+    if kind == "distributions":
+        rounding = 1e-6 * T.shape[1]  # they may have been computed in float32
+        if not (T.min() >= 0 and (T.sum(1) - 1).abs().max() <= rounding):
+            return "rows of probabilities, which sum to 1 (several labels: BCEWithLogitsLoss)"
+    if kind == "signs" and not ((T.abs() == 1).all() and (T.sum(1) == 2 - T.shape[1]).all()):
+        return "targets of +1 (the example's class) and -1 (all others)"
+    return None
 
 
 def check_loss_input(loss: Any, outputs: Tensor, targets: Tensor) -> None:
@@ -220,13 +217,12 @@ def check_loss_input(loss: Any, outputs: Tensor, targets: Tensor) -> None:
     if outputs.dim() != 2 or not len(outputs):
         got = f"{tuple(outputs.shape)}; leave out squeeze() and flatten()"
         raise ValueError(f"{loss.name}: the outputs must have shape (N, K), N > 0, got {got}")
-    (N, K), kind = outputs.shape, loss.takes.removesuffix("indices").removesuffix(" or ")
-    smallest, good, needed = ROWS.get(kind, (2, None, ""))
-    rows = targets.is_floating_point()
-    if smallest > K or (K < 2 and not rows and "indices" in loss.takes):
+    (N, K), rows, kind = outputs.shape, targets.is_floating_point(), loss.takes.split(" or ")[0]
+    if K < 2 and kind in ("distributions", "signs", "indices"):
         advice = "with one output use BCEWithLogitsLoss and float targets (N, 1)"
         raise ValueError(f"{loss.name} needs at least 2 outputs, one for each class; {advice}")
-    if not (kind if rows else "indices" in loss.takes and targets.dtype == torch.long):
+    indices = "indices" in loss.takes and targets.dtype == torch.long
+    if not (kind != "indices" if rows else indices):
         types = "indices are of type torch.long, all others floats"
         raise TypeError(f"{loss.name} takes {loss.takes}, got {targets.dtype}; {types}")
     expected = (N, K) if rows else (N,)
@@ -241,10 +237,10 @@ def check_loss_input(loss: Any, outputs: Tensor, targets: Tensor) -> None:
     elif targets.dtype != outputs.dtype:
         got = f"the outputs are {outputs.dtype}, the targets {targets.dtype}"
         raise TypeError(f"{loss.name}: {got}; use targets.to(outputs.dtype)")
-    elif not good(targets):
+    elif expected := needed(kind, targets):
         found = f"{float(targets.min()):g} to {float(targets.max()):g}"
         sums = f"{float(targets.sum(1).min()):.9g} to {float(targets.sum(1).max()):.9g}"
-        raise ValueError(f"{loss.name} needs {needed}; found {found}, sums of {sums}")
+        raise ValueError(f"{loss.name} needs {expected}; found {found}, sums of {sums}")
 
 
 def check_loss_output(loss: Any, value: Any) -> None:
@@ -268,8 +264,8 @@ def check_criterion(criterion: Any) -> None:
         raise TypeError("use CosineEmbeddingLoss of losses.py, which takes (outputs, targets)")
     if isinstance(criterion, Checked) and not hasattr(criterion, "backward"):
         raise TypeError(f"{criterion.name} has no backward(), the gradient at the outputs")
-    name = f"{type(criterion).__name__} {getattr(criterion, 'func', criterion)}".lower()
-    check_reduction(option(criterion, "reduction", "mean"), batchmean="kl" in name)
+    divergence = "kl" in repr(criterion).lower()
+    check_reduction(option(criterion, "reduction", "mean"), batchmean=divergence)
 
 
 def option(criterion: Any, name: str, default: Any) -> Any:
@@ -280,14 +276,14 @@ def option(criterion: Any, name: str, default: Any) -> Any:
 def check_reading(outputs: Tensor, targets: Tensor, yes_or_no: bool) -> None:
     """ValueError where outputs cannot be read as classes: a single one whose threshold is not
     known, or targets of another shape, with which they would be broadcast."""
-    shapes = f"outputs of shape {tuple(outputs.shape)} and targets of {tuple(targets.shape)}"
-    if not yes_or_no and (outputs.dim() != 2 or outputs.shape[1] < 2):
+    if not yes_or_no and outputs.shape[1] < 2:
         raise ValueError(
-            f"{shapes}: where does class 1 begin? Pass a criterion of torch or losses.py, or "
-            "say correct=above(0) for logits, correct=above(0.5) for probabilities"
+            "where does class 1 begin? Pass a criterion of torch or losses.py, or say "
+            "correct=above(0) for logits, correct=above(0.5) for probabilities"
         )
     if targets.shape != outputs.shape and (yes_or_no or targets.shape != outputs.shape[:1]):
-        raise ValueError(f"{shapes} do not fit" + " (indices: without above)" * yes_or_no)
+        shapes = f"{tuple(outputs.shape)} and targets of {tuple(targets.shape)}"
+        raise ValueError(f"outputs of shape {shapes} do not fit")
 
 
 def check_answers(right: Any, n: int) -> None:
@@ -297,7 +293,7 @@ def check_answers(right: Any, n: int) -> None:
         raise ValueError(f"correct must return True or False for each of {n} rows, got {got}")
 
 
-# -------------------------------------------------------------------------- the start of a loop
+# --------------------------------------------------------------------------------------- loops
 
 
 def check_model(model: Any) -> None:
@@ -305,34 +301,29 @@ def check_model(model: Any) -> None:
     if not isinstance(model, nn.Module):
         got = f"class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise TypeError(f"the model must be an object such as nn.Sequential(...), got {got}")
-    modules, own = set(model.modules()), vars(nn.Module())
+    modules = set(model.modules())
     for module in modules:
         for name, value in vars(module).items():
-            if name not in own and not modules.issuperset(found_in(value, nn.Module)):
+            if not modules.issuperset(modules_in(value)):
                 raise TypeError(
                     f"{type(module).__name__}.{name} is a plain {type(value).__name__}, whose "
                     "layers PyTorch does not register, nor train; make it an nn.ModuleList"
                 )
 
 
-def found_in(value: Any, kind: type) -> Iterator[Any]:
-    """The objects of this kind in a plain list, tuple, set or dict, nested or not."""
+def modules_in(value: Any) -> Iterator[nn.Module]:
+    """The modules in a plain list, tuple, set or dict, nested or not."""
     if isinstance(value, list | tuple | set | dict):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from [part] if isinstance(part, kind) else found_in(part, kind)
+            yield from [part] if isinstance(part, nn.Module) else modules_in(part)
 
 
 def check_sequence(model: Any) -> None:
     """TypeError unless model is a list of layers, or an nn.Sequential of them alone."""
     forward = getattr(type(model), "forward", None)
-    if isinstance(model, list | tuple) or forward is nn.Sequential.forward:
-        return
-    reason = "has no backward(delta)"
-    if hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule):
-        reason = "is wrapped by torch.compile or torch.jit, which hides the layers' backwards"
-    elif isinstance(model, nn.Sequential):
-        reason = "has a forward of its own, but no backward(delta)"
-    raise TypeError(f"{type(model).__name__} {reason}; use an nn.Sequential of such layers")
+    if not isinstance(model, list | tuple) and forward is not nn.Sequential.forward:
+        advice = "use an nn.Sequential of layers that have one, without torch.compile or jit"
+        raise TypeError(f"{type(model).__name__} has no backward(delta); {advice}")
 
 
 HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
@@ -347,8 +338,7 @@ def check_layers(model: Any) -> list[nn.Module]:
     for module in model.modules():
         if any(vars(module).get(name) for name in HOOKS) or hasattr(module, "parametrizations"):
             what = "a hook (as pruning is), a parametrization, or another or compiled forward"
-            name = type(module).__name__
-            raise ValueError(f"{name} has {what}, which backward does not see; remove it")
+            raise ValueError(f"{type(module).__name__} has {what}: backward does not see it")
     if len(set(layers)) < len(layers):
         raise ValueError("a layer is used twice, but remembers one forward; make two layers")
     if not all(p.requires_grad for p in model.parameters()):
@@ -395,9 +385,6 @@ def check_loader(loader: Any, passes: int = 1) -> None:
         raise ValueError("leave out torch.autocast, which changes types between the layers")
 
 
-# ---------------------------------------------------------------------------- while a loop runs
-
-
 def check_batches(loader: Iterable, model: nn.Module, device: Any) -> Iterator[tuple]:
     """The batches (X, targets) of loader, on device; TypeError or ValueError for something else
     in one of them, or none."""
@@ -420,7 +407,7 @@ def check_batches(loader: Iterable, model: nn.Module, device: Any) -> Iterator[t
         raise ValueError("the loader is empty; give it at least one example")
 
 
-def check_loss(loss: Tensor, X: Tensor, targets: Tensor, optimizer: Any = None) -> float:
+def check_loss(loss: Tensor, X: Tensor, targets: Tensor) -> float:
     """The loss as a number; FloatingPointError, with the reason, unless it is finite."""
     value = loss.item()
     if isfinite(value):
@@ -429,15 +416,9 @@ def check_loss(loss: Tensor, X: Tensor, targets: Tensor, optimizer: Any = None) 
         if not torch.isfinite(tensor).all():
             raise FloatingPointError(f"the {what} of a batch have nan or inf in them")
     raise FloatingPointError(
-        f"the loss is {value}: is the learning rate{rate(optimizer)} too large, or does the "
-        "criterion divide by 0, or ignore all of a batch's targets?"
+        f"the loss is {value}: is the learning rate too large, or does the criterion divide by "
+        "0, or ignore all of a batch's targets?"
     )
-
-
-def rate(optimizer: Any) -> str:
-    groups = getattr(optimizer, "param_groups", None) or [{}]
-    found = getattr(optimizer, "learning_rate", None) or groups[0].get("lr")
-    return "" if found is None else f" {found}"
 
 
 @contextmanager
@@ -447,29 +428,17 @@ def check_epoch(model: nn.Module, optimizer: Any, by_hand: bool) -> Iterator[Non
     parameters = dict(model.named_parameters())
     before = [p.detach().clone() for p in parameters.values()]
     yield
-    torchs = optimizer.param_groups if isinstance(optimizer, torch.optim.Optimizer) else []
-    stepped = {p for group in torchs for p in group["params"]}
+    stepped = {p for group in getattr(optimizer, "param_groups", []) for p in group["params"]}
     for name, p in parameters.items():
         if not torch.isfinite(p).all():
-            reason = f"is the learning rate{rate(optimizer)} too large, or the gradient inf?"
+            reason = "is the learning rate too large, or the gradient inf?"
             raise FloatingPointError(f"the last step has left nan or inf in {name}: {reason}")
         if by_hand and p in stepped and p.grad is None:
             raise RuntimeError(f"{name} has no gradient: backward must add to its .grad")
-    if not has_gradient(parameters) or not all(map(torch.equal, parameters.values(), before)):
-        return
-    optimizer.zero_grad()  # one that accumulates over more than an epoch would keep them
-    held = set(parameters.values()).intersection(found_in(vars(optimizer), Tensor))
-    if not held or not has_gradient(parameters):
-        warnings.warn(
-            "no parameter has changed in this epoch, though the gradient is not 0: does the "
-            f"optimizer step them, and is the learning rate{rate(optimizer)} large enough?",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-
-
-def has_gradient(parameters: dict[str, nn.Parameter]) -> bool:
-    return any(p.grad is not None and bool(p.grad.any()) for p in parameters.values())
+    gradients = [p.grad for p in parameters.values() if p.grad is not None]
+    if any(map(torch.any, gradients)) and all(map(torch.equal, parameters.values(), before)):
+        reason = "does the optimizer step them, and is the learning rate large enough?"
+        warn(f"no parameter has changed in this epoch, though the gradient is not 0: {reason}")
 
 
 # ----------------------------------------------------------------------------------- optimizers
@@ -478,10 +447,9 @@ def has_gradient(parameters: dict[str, nn.Parameter]) -> bool:
 def check_parameters(params: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     """params as a list; TypeError or ValueError unless they are parameters, each once."""
     params = list(params)
-    if not params:
-        raise ValueError("SGD: no parameters; pass model.parameters() (a used one is empty)")
-    if not all(isinstance(p, Tensor) and p.is_floating_point() and p.is_leaf for p in params):
-        raise TypeError("SGD: expected parameters; pass model.parameters()")
+    good = [isinstance(p, Tensor) and p.is_floating_point() and p.is_leaf for p in params]
+    if not params or not all(good):
+        raise TypeError("SGD: expected parameters; pass model.parameters(), not yet used")
     if len(set(params)) < len(params):
         raise ValueError("SGD: a parameter comes twice, and would be stepped twice")
     return params
@@ -545,9 +513,8 @@ class Function:
 def check_finite(name: str, update: int, what: str, result: Any) -> None:
     """FloatingPointError, which names the update, unless the result is finite."""
     if not np.isfinite(result).all():
-        advice = "; is alpha too large?" if name == "GD" else ""
-        advice = advice if update else "; choose a theta0 where f and its derivatives exist"
-        raise FloatingPointError(f"{name}, update {update}: the {what} is {result}{advice}")
+        advice = "is alpha too large, or do f or its derivatives not exist near theta0?"
+        raise FloatingPointError(f"{name}, update {update}: the {what} is {result}; {advice}")
 
 
 def check_symmetric(H: np.ndarray, n: int) -> np.ndarray:
@@ -566,21 +533,14 @@ def warn_gd_end(history: list, alpha: float, stop_tolerance: float) -> None:
     """Warn if GD took all its steps, climbed, or stopped where the gradient promises a fall."""
     (_, first, _), (_, before, _), (_, last, grad) = history[0], *history[-2:]
     updates, change = len(history) - 1, abs(last - before)
-    with np.errstate(over="ignore"):
-        promised = alpha * float(grad @ grad)
+    promised = alpha * float(grad @ grad)
     if change >= stop_tolerance:
-        warn(
-            f"GD: stopped after max_steps = {updates} updates, where f changed {change:.1e}; "
-            "raise max_steps or stop_tolerance, or change alpha (f goes up and down: smaller)"
-        )
-    elif last > first:
-        warn(f"GD: f has grown from {first:g} to {last:g}: a wrong sign, or alpha is too large")
-    elif promised > 1000 * stop_tolerance:
-        warn(
-            f"GD: stopped, as update {updates} changed f by {change:.1e}, at no minimum, as "
-            f"alpha |grad f|^2 = {promised:.1e}: a step may have crossed the valley (choose a "
-            "smaller alpha), or the gradient is wrong, or f is too coarse"
-        )
+        advice = "raise max_steps or stop_tolerance (lower alpha, if f goes up and down)"
+        warn(f"GD: f changes by {change:.1e} after max_steps = {updates} updates; {advice}")
+    elif last > first or promised > 1000 * stop_tolerance:
+        found = f"f went from {first:g} to {last:g}, alpha |grad f|^2 is {promised:.1e}"
+        reason = "is the gradient wrong (its sign?), alpha too large, or f too coarse?"
+        warn(f"GD: stopped after {updates} updates at no minimum: {found}; {reason}")
 
 
 def warn_newton_end(history: list, f: Function, tolerance: float, max_steps: float) -> None:
@@ -588,12 +548,12 @@ def warn_newton_end(history: list, f: Function, tolerance: float, max_steps: flo
     norm = np.linalg.norm(history[-1].grad)
     check_finite("Newton", len(history) - 1, "norm of the grad", norm)
     if norm >= tolerance and len(history) > max_steps:
-        advice = f"|grad f| is {norm:.1e}; raise max_steps or stop_tolerance"
-        warn(f"Newton: stopped after max_steps = {max_steps} updates, {advice}")
+        advice = "raise max_steps or stop_tolerance"
+        warn(f"Newton: |grad f| is {norm:.1e} after max_steps = {max_steps} updates; {advice}")
     elif norm >= tolerance:
         check_finite("Newton", len(history), "value", f.value)
-        reason = "because of rounding, or the gradient is wrong (its sign?), or f is noisy"
-        warn(f"Newton: no step lowers f, with |grad f| = {norm:.1e}: {reason}")
+        reason = "is it rounding, a wrong gradient (its sign?), or a noisy f?"
+        warn(f"Newton: no step lowers f, though |grad f| is {norm:.1e}; {reason}")
 
 
 def warn(message: str) -> None:

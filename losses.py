@@ -1,16 +1,14 @@
 """Hand-written losses: each value next to its gradient at the outputs. Before them, how outputs
 are read as classes; after them AutogradLoss, which makes a loss of any other criterion.
 
-Every loss is called as ``criterion(outputs, targets) -> L`` and has the value of torch.nn's
-loss of that name (CosineEmbeddingLoss: for pairs of an output row and each row of the
-identity). The outputs Y are (N, K); L is a mean over the N examples or over all N K entries, as
-its formula says. ``backward() -> delta`` is dL/dY at the last call, (N, K). Targets are rows T
-(N, K) of floats, or class indices t (N,), as the loss says. Of torch's options only KLDivLoss's
-reduction is here: for others use torch's own loss. Autograd can differentiate the value, too.
-"""
+``criterion(outputs, targets) -> L`` has the value of torch.nn's loss of that name
+(CosineEmbeddingLoss: for pairs of an output row and each row of the identity), a mean over the
+N examples or over all N K entries; autograd can differentiate it, too. ``backward() -> delta``
+is dL/dY at the last call. The outputs Y and delta are (N, K), the targets rows T (N, K) of
+floats or class indices t (N,), as the loss says. Options, as weights, are left to torch's."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,70 +16,51 @@ from torch.nn import functional as F
 
 import checks
 
-# -------------------------------------------------------------- how outputs are read as classes
-# Functions (outputs, targets) -> which answers are right, True or False, (N,); or None, if the
-# targets are no classes, so that there is no accuracy.
+# How outputs are read as classes: functions (outputs, targets) -> which answers are right, True
+# or False, (N,); or None, if the targets are no classes, so that there is no accuracy.
 
 
 def largest(outputs: Tensor, targets: Tensor) -> Tensor | None:
     """Is the largest of K >= 2 outputs (the first, in a tie) at the target's class? Targets:
     indices t (N,), or rows T (N, K) with the class at the largest number, without a tie."""
     checks.check_reading(outputs, targets, yes_or_no=False)
-    if targets.dim() == 1:
-        return outputs.argmax(1) == targets
-    classes = targets == targets.amax(1, keepdim=True)
-    if int(classes.count_nonzero()) != len(targets):
-        return None
-    return classes.gather(1, outputs.argmax(1, keepdim=True)).squeeze(1)
+    t = targets
+    if targets.dim() == 2:  # where the largest number is; in a tie that is more than one place
+        t = (targets == targets.amax(1, keepdim=True)).nonzero()[:, 1]
+    return outputs.argmax(1) == t if len(t) == len(targets) else None
 
 
 def above(threshold: float) -> Callable[[Tensor, Tensor], Tensor]:
     """A function like largest, for K yes/no questions: an output above the threshold says yes,
     a target above 1/2 means yes, and an example is right if all K agree. T (N, K), 0 to 1."""
-    return partial(yes_or_no, checks.check_number("above: threshold", threshold))
 
+    def read(outputs: Tensor, targets: Tensor) -> Tensor | None:
+        checks.check_reading(outputs, targets, yes_or_no=True)
+        right = ((outputs > threshold) == (targets > 0.5)).all(1)
+        return right if 0 <= targets.min() <= targets.max() <= 1 else None
 
-def yes_or_no(threshold: float, outputs: Tensor, targets: Tensor) -> Tensor | None:
-    checks.check_reading(outputs, targets, yes_or_no=True)
-    if targets.min() < 0 or targets.max() > 1:
-        return None
-    return ((outputs > threshold) == (targets > 0.5)).all(1)
+    return read
 
 
 def labels(outputs: Tensor, targets: Tensor) -> Tensor | None:
-    """A regression to labels: above(1/2) for a single output, else largest. Targets: indices,
-    or 0s and 1s, one 1 a row if K > 1."""
-    if targets.dim() == 1:
-        return largest(outputs, targets)
-    if targets.shape[1] == 1:
-        right, good = yes_or_no(0.5, outputs, targets), ((targets == 0) | (targets == 1)).all()
+    """For a regression to rows of 0s and one 1: largest, or above(1/2) for a single output."""
+    if outputs.shape[1] == 1:
+        right, good = above(0.5)(outputs, targets), torch.equal(targets, targets.square())
     else:
         t = targets.argmax(1)
-        one_hot = identity(targets.shape[1], targets.dtype, targets.device).index_select(0, t)
+        one_hot = torch.zeros_like(targets).scatter_(1, t[:, None], 1)
         right, good = outputs.argmax(1) == t, torch.equal(targets, one_hot)
     return right if good else None
 
 
-@cache
-def identity(K: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.eye(K, dtype=dtype, device=device)
-
-
 def guess(outputs: Tensor, targets: Tensor) -> Tensor | None:
-    """For an unknown loss: as labels, unless there is one output, which may mean anything."""
-    checks.check_reading(outputs, targets, yes_or_no=False)
-    return labels(outputs, targets)
-
-
-# ----------------------------------------------------------------------------------- the losses
+    """For an unknown loss: as labels; but one output may mean anything, and largest says so."""
+    rows = targets.dim() == 2 and outputs.shape[1] > 1
+    return (labels if rows else largest)(outputs, targets)
 
 
 class Loss(checks.Checked, nn.Module):
-    """Base of the hand-written losses: a forward and a backward, and nothing to declare.
-
-    checks.Checked puts checks around both, as around a layer's. A loss of one's own may leave
-    what is set here as it is.
-    """
+    """Base of the losses. One of one's own has a forward and a backward; the rest may stay."""
 
     takes = "numbers or indices"  # what its targets are; only the check of them reads it
     correct = staticmethod(guess)  # (outputs, targets) -> which answers are right
@@ -203,10 +182,8 @@ class KLDivLoss(Loss):
 class CosineEmbeddingLoss(Loss):
     """The cosine between an output row and the unit vector e_k of class k is cos_k = Y_k / |Y|,
     for each of K >= 2 classes. L = mean over the N K entries of 1 - cos where T = +1 (the
-    example's class), max(cos, 0) where T = -1.
-
-    As in torch |Y| is sqrt(sum Y^2 + 1e-12), against a division by zero. T (N, K).
-    """
+    example's class), max(cos, 0) where T = -1; T (N, K). As in torch |Y| is sqrt(sum Y^2 +
+    1e-12), against a division by zero."""
 
     takes = "signs"
     correct = staticmethod(largest)
@@ -227,33 +204,23 @@ class CosineEmbeddingLoss(Loss):
         return (w - w_dot_cos * self.cos) / self.length
 
 
-# -------------------------------------------------------------------------- any other criterion
-
-# torch's losses, as objects or as functions, whose targets and outputs are read as is meant;
-# those of any other criterion are read as Loss says.
-READ_AS = {
-    torchs: (takes, correct)
-    for takes, correct, *kinds in [
-        ("numbers", labels, nn.L1Loss, F.l1_loss, nn.MSELoss, F.mse_loss),
-        ("numbers", labels, nn.HuberLoss, F.huber_loss, nn.SmoothL1Loss, F.smooth_l1_loss),
-        ("probabilities", above(0), nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits),
-        ("probabilities", above(0.5), nn.BCELoss, F.binary_cross_entropy),
-        ("indices", largest, nn.NLLLoss, F.nll_loss),
-        ("distributions or indices", largest, nn.CrossEntropyLoss, F.cross_entropy),
-        ("distributions", largest, nn.KLDivLoss, F.kl_div),
-    ]
-    for torchs in kinds
-}
+# Which targets torch's losses take, and how their outputs are read. (Any other: as Loss says.)
+READ_AS = [
+    ("numbers", labels, nn.L1Loss, F.l1_loss, nn.MSELoss, F.mse_loss),
+    ("numbers", labels, nn.HuberLoss, F.huber_loss, nn.SmoothL1Loss, F.smooth_l1_loss),
+    ("probabilities", above(0), nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits),
+    ("probabilities", above(0.5), nn.BCELoss, F.binary_cross_entropy),
+    ("indices", largest, nn.NLLLoss, F.nll_loss),
+    ("distributions or indices", largest, nn.CrossEntropyLoss, F.cross_entropy),
+    ("distributions", largest, nn.KLDivLoss, F.kl_div),
+]
 
 
 class AutogradLoss(Loss):
-    """Any criterion(outputs, targets) -> L, with dL/d(outputs) by autograd, or by its own
-    backward() if it has one.
+    """Any criterion(outputs, targets) -> L, with dL/dY by autograd, or by its own backward().
 
     If L depends on parameters, too, such as a penalty on the weights, backward adds dL/d(them)
-    to their ``.grad``, where the layers' backwards will add the rest. A lambda hides which loss
-    it calls: its outputs are read as those of an unknown one.
-    """
+    to their .grad, where the layers' backwards add the rest. A lambda is an unknown loss."""
 
     def __init__(self, criterion: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -261,8 +228,8 @@ class AutogradLoss(Loss):
         function = criterion.func if isinstance(criterion, partial) else criterion
         self.name = getattr(function, "__name__", type(function).__name__)
         self.read, forward = guess, getattr(type(criterion), "forward", function)
-        for kind, (takes, read) in READ_AS.items():
-            if forward is getattr(kind, "forward", kind):
+        for takes, read, *kinds in READ_AS:
+            if forward in [getattr(kind, "forward", kind) for kind in kinds]:
                 self.takes, self.read = takes, read
         self.ignored = checks.option(criterion, "ignore_index", -100)
         if checks.option(criterion, "log_target", False):
@@ -275,8 +242,7 @@ class AutogradLoss(Loss):
         self.outputs = outputs.detach().requires_grad_()
         with torch.enable_grad():
             self.value = self.criterion(self.outputs, targets)
-        self.check_output(self.value)
-        return self.value.detach()
+        return checks.without_graph(self.value)
 
     def backward(self) -> Tensor:
         if self.by_hand:
@@ -290,8 +256,7 @@ class AutogradLoss(Loss):
         return self.read(outputs[used], targets[used])
 
     def count(self, targets: Tensor) -> float:
-        """What the mean divides by: the number of examples, or the sum of their weights,
-        without those ignored."""
+        """The number of examples, or the sum of their weights, without those ignored."""
         if targets.is_floating_point():
             return len(targets)
         weight = checks.option(self.criterion, "weight", None)

@@ -1,10 +1,12 @@
-"""Pictures: decision boundaries, and what the three notebooks share (showing source and
-animations, colours, style)."""
+"""Pictures: decision boundaries, and what the notebooks share (checks, tables, source and
+animations shown, colours, style)."""
 
 import base64
 import io
 import os
 import tempfile
+import textwrap
+import warnings
 from collections.abc import Sequence
 from html import escape
 from inspect import getsource
@@ -12,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown, display
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -38,14 +41,45 @@ def use_style() -> None:
     matplotlib.rcParams.update({"figure.dpi": 80, "axes.grid": True, "grid.alpha": 0.3})
 
 
+def check(sentence: str, condition: Any, *more: Any) -> None:
+    """Print the sentence as checked; AssertionError, with the number of the first that is not
+    true, unless all conditions are."""
+    for number, true in enumerate([condition, *more], start=1):
+        # A list or a generator would count as true, whatever is in it.
+        if true not in (True,):
+            raise AssertionError(f"condition {number} is not true: {sentence}")
+    print(textwrap.fill(f"Checked: {sentence}.", 96))
+
+
+def show_table(table: pd.DataFrame, form: str = "{:.4f}", **forms: str) -> None:
+    """Display a data frame with its numbers in this form, those of some columns in another
+    (forms: column=form, or **{"its name": form}), and nothing where there is none.
+
+    As text it can be read, too, where HTML is not shown. ValueError for a form of a column that
+    is not there.
+    """
+    if unknown := set(forms) - set(table.columns):
+        raise ValueError(f"show_table: no column {unknown}; there are {list(table.columns)}")
+
+    def shown(column: pd.Series) -> pd.Series:
+        write = forms.get(column.name, form).format
+        raw = (str, bool, np.bool_)  # shown as it is
+        return column.map(lambda x: x if isinstance(x, raw) else "" if pd.isna(x) else write(x))
+
+    with pd.option_context(
+        "display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None
+    ):
+        display(table.apply(shown))
+
+
 def show_source(*objects: Any) -> None:
     """Display the source of functions or classes as it stands in their modules."""
     display(Markdown("```python\n" + "\n\n".join(getsource(o) for o in objects) + "```"))
 
 
 def show_gif(path: str | os.PathLike, alt: str) -> None:
-    """Display an animated GIF, stored in the notebook itself. FileNotFoundError or ValueError
-    if it is not one."""
+    """Display an animated GIF, stored in the notebook itself; its last frame, where HTML is
+    not shown. FileNotFoundError or ValueError if it is not one."""
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"show_gif: no file {path}; make it first, with create_decision_boundary_gif"
@@ -53,8 +87,32 @@ def show_gif(path: str | os.PathLike, alt: str) -> None:
     content = Path(path).read_bytes()
     if not content.startswith(b"GIF8"):
         raise ValueError(f"show_gif: {path} is not a GIF")
-    gif = base64.b64encode(content).decode()
-    display(HTML(f'<img alt="{escape(alt)}" src="data:image/gif;base64,{gif}">'))
+    gif, png = base64.b64encode(content).decode(), io.BytesIO()
+    with Image.open(path) as frames:
+        frames.seek(frames.n_frames - 1)
+        frames.convert("RGB").save(png, format="png")
+    html = f'<img alt="{escape(alt)}" src="data:image/gif;base64,{gif}">'
+    last = base64.b64encode(png.getvalue()).decode()
+    display({"text/html": html, "image/png": last, "text/plain": alt}, raw=True)
+
+
+def plot_histories(histories: dict[str, dict[str, list[float]]], title: str) -> None:
+    """Loss and accuracy over the epochs of trainings, {name: model.history} of train_utils'
+    train with a test_dataloader: dashed in training (an epoch's running average, in training
+    mode), solid on test data."""
+    fig, axes = plt.subplots(1, 2, figsize=(11, 3.6))
+    colors = BLUE, ORANGE, GREEN, RED
+    for (name, history), color in zip(histories.items(), colors, strict=False):
+        epochs = range(1, len(history["train_loss"]) + 1)
+        for ax, quantity in zip(axes, ["loss", "accuracy"], strict=True):
+            for part, line in ("train", "--"), ("test", "-"):
+                curve, label = history[f"{part}_{quantity}"], f"{name}, {part}"
+                ax.plot(epochs, curve, line, color=color, label=label)
+            ax.set(xlabel="epoch", ylabel=quantity)
+            ax.xaxis.get_major_locator().set_params(integer=True)
+    axes[1].legend(fontsize=8)
+    fig.suptitle(title)
+    plt.show()
 
 
 def plot_decision_boundary(
@@ -144,23 +202,26 @@ def create_decision_boundary_gif(
     Returns its file name.
 
     A file of that name is replaced when the new one is complete. Raises what MLPClassifier and
-    plot_decision_boundary raise, ValueError for a name that does not end in .gif,
-    FileNotFoundError for a folder that does not exist.
+    plot_decision_boundary raise, ValueError for no alphas or a name that does not end in .gif,
+    FileNotFoundError for a folder that does not exist. The solver is the homework's, Adam,
+    which stops after 1,000 epochs, converged or not: no warning says so.
     """
-    from sklearn.neural_network import MLPClassifier  # imported here: it takes a second
+    from sklearn.exceptions import ConvergenceWarning  # imported here: it takes a second
+    from sklearn.neural_network import MLPClassifier
 
     path = Path(filename)
     if path.suffix.lower() != ".gif":
         raise ValueError(f"filename must end in .gif, got {path.name}")
+    if len(alpha_values) == 0:
+        raise ValueError("alpha_values must have at least one alpha, a frame for each")
     X_train, X_test = np.asarray(X_train), None if X_test is None else np.asarray(X_test)
     frames = []
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         for alpha in tqdm(alpha_values, desc="alpha"):
-            # L-BFGS converges in some 20 steps where the default, Adam, takes a thousand.
-            model = MLPClassifier(
-                (n_neurons,), alpha=alpha, solver="lbfgs", max_iter=1000, random_state=42
-            )
-            model.fit(X_train, y_train)
+            model = MLPClassifier((n_neurons,), alpha=alpha, max_iter=1000, random_state=42)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(X_train, y_train)
             frames.append(
                 plot_decision_boundary(model, X_train, y_train, alpha, X_test, y_test)
             )

@@ -41,9 +41,7 @@ class Average:
         n = self.count(targets)
         self.total += n * loss
         self.n += n
-        if outputs is None:
-            return
-        right = self.correct(outputs, targets)
+        right = None if outputs is None else self.correct(outputs, targets)
         if right is None:
             self.right = nan
         else:
@@ -54,9 +52,6 @@ class Average:
     def result(self) -> tuple[float, float]:
         """(loss, accuracy as a fraction); the accuracy is nan if the targets are no classes."""
         return self.total / self.n, self.right / max(self.answers, 1)
-
-
-# -------------------------------------------------------------- training by hand-written layers
 
 
 @contextmanager
@@ -70,8 +65,7 @@ def without_input_grad(layer: nn.Module) -> Iterator[None]:
 
 
 def prepare(model: nn.Module, criterion: Callable, optimizer) -> tuple[list[nn.Module], Loss]:
-    """Check that they fit; the layers from the first with parameters on, the criterion with a
-    backward."""
+    """The layers from the first with parameters on, the criterion with a backward: checked."""
     layers, criterion = checks.check_layers(model), with_backward(criterion)
     checks.check_optimizer(optimizer, [*model.parameters(), *criterion.parameters()])
     first = next((i for i, layer in enumerate(layers) if list(layer.parameters())), 0)
@@ -107,7 +101,7 @@ def train_one_epoch(
         for X, targets in checks.check_batches(dataloader, model, device):
             outputs = model(X)
             loss = criterion(outputs, targets)
-            value = checks.check_loss(loss, X, targets, optimizer)
+            value = checks.check_loss(loss, X, targets)
             average.add(value, targets, outputs)
             optimizer.zero_grad()  # forgets the last batch's gradients, as every backward adds
             backward(layers, criterion.backward())
@@ -132,11 +126,9 @@ def train(
 
     model.history maps "train_loss" and "train_accuracy" (a fraction) to a list with one number
     an epoch; given a test_dataloader, also "test_loss" and "test_accuracy", measured after each
-    epoch. Measuring them leaves torch's random stream as it was, so the training is the same
-    with and without. A second training starts a new history.
+    epoch, which leaves torch's random stream, and so the training, as it was.
 
-    Raises what train_one_epoch raises; TypeError or ValueError also for a num_epoch that is not
-    an integer of at least 1, and for batches that come only once.
+    Raises as train_one_epoch does, and if num_epoch is no integer of at least 1.
     """
     num_epoch = checks.check_number("num_epoch", num_epoch, "[1, inf)", whole=True)
     prepare(model, criterion, optimizer)
@@ -146,14 +138,13 @@ def train(
         checks.check_loader(test_dataloader, num_epoch)
         history |= {"test_loss": [], "test_accuracy": []}
     model.to(device).history = history
-    options = {"correct": correct}
     for epoch in range(1, num_epoch + 1):
         results = train_one_epoch(
-            model, criterion, optimizer, train_dataloader, device, **options
+            model, criterion, optimizer, train_dataloader, device, correct=correct
         )
         if test_dataloader is not None:
             with torch.random.fork_rng(devices=[]):
-                results += evaluate(model, criterion, test_dataloader, device, **options)
+                results += evaluate(model, criterion, test_dataloader, device, correct=correct)
         for series, number in zip(history.values(), results, strict=True):
             series.append(number)
         if verbose:
@@ -171,11 +162,8 @@ def evaluate(
     *,
     correct: Correct = None,
 ) -> tuple[float, float]:
-    """The average (loss, accuracy as a fraction) in eval mode. The model is moved to device;
-    the modes of its parts stay as they were.
-
-    Outputs are read as classes as the criterion, or correct, says. Raises as train does.
-    """
+    """The average (loss, accuracy as a fraction) in eval mode; the modes of the model's parts
+    stay as they were. Arguments and exceptions are those of train_one_epoch."""
     checks.check_model(model)
     checks.check_loader(dataloader)
     criterion = with_backward(criterion)
@@ -202,23 +190,17 @@ def test(
     correct: Correct = None,
 ) -> float:
     """Print and return the accuracy, a fraction, in eval mode; nan if targets are no classes.
-
     The criterion, or correct, says how a single output is read; without them the largest of
-    several is the answer. Raises as evaluate does.
-    """
+    several is the answer. Raises as evaluate does."""
     criterion = criterion or (lambda outputs, targets: 0 * outputs.sum())  # nan if they are
     _, accuracy = evaluate(model, criterion, test_dataloader, device, correct=correct)
     print(f"The test accuracy is {accuracy:.4f}.")
     return accuracy
 
 
-# ------------------------------------------------------------------------- training by autograd
-
-
 class SimpleMLPTrainer:
     """Trains a torch.nn model, such as SimpleMLP, by autograd, with a loss of losses.py or of
-    torch. ``losses`` holds the average loss of each epoch of the last training, interrupted or
-    not."""
+    torch. ``losses`` holds the average loss of each epoch of the last training."""
 
     def __init__(
         self, model: nn.Module, criterion: Callable, optimizer, *, correct: Correct = None
@@ -249,7 +231,7 @@ class SimpleMLPTrainer:
         with checks.check_epoch(self.model, self.optimizer, by_hand=False):
             for X, targets in checks.check_batches(train_loader, self.model, self._device()):
                 loss = criterion(self.model(X), targets)
-                average.add(checks.check_loss(loss, X, targets, self.optimizer), targets)
+                average.add(checks.check_loss(loss, X, targets), targets)
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
@@ -257,9 +239,8 @@ class SimpleMLPTrainer:
 
     def evaluate(self, val_loader: Batches) -> tuple[float, float]:
         """(average loss, accuracy in percent), in eval mode. Raises as evaluate does."""
-        place, correct = self._device(), self.correct
         loss, accuracy = evaluate(
-            self.model, self.criterion, val_loader, place, correct=correct
+            self.model, self.criterion, val_loader, self._device(), correct=self.correct
         )
         return loss, 100 * accuracy
 

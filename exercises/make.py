@@ -79,10 +79,10 @@ def repository() -> str:
 
 
 def first_cell() -> str:
-    """The first code cell of the solved notebooks, and where the checker is."""
+    """The first code cell of the solved notebooks; it finds the checker instead, and the checker finds the modules."""
     cells = nbformat.read(ROOT / "notebooks" / "01_optimization.ipynb", as_version=4).cells
-    first = next(c.source for c in cells if c.cell_type == "code").splitlines()[:-1]
-    return "\n".join([*first, 'sys.path[:0] = [str(root), str(root / "exercises"), str(root / "theory")]'])
+    first = next(c.source for c in cells if c.cell_type == "code")
+    return first.replace("str(p)", 'str(p / "exercises")')
 
 
 def head(file: str, title: str) -> str:
@@ -131,9 +131,8 @@ def notebook(file: str, title: str, body: str) -> nbformat.NotebookNode:
 
 
 def execute(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    NotebookClient(
-        made, timeout=600, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(HERE)}}
-    ).execute()
+    options = dict(timeout=600, kernel_name="python3", record_timing=False, coalesce_streams=True)
+    NotebookClient(made, **options, resources={"metadata": {"path": str(HERE)}}).execute()
     return made
 
 

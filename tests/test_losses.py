@@ -76,7 +76,8 @@ LOSSES = {
     "KLDiv": (KLDivLoss, nn.KLDivLoss, distributions, 2, same),
     "KLDiv, one-hot": (KLDivLoss, nn.KLDivLoss, one_hot, 2, same),
     "KLDiv, batchmean": (
-        *(partial(c, reduction="batchmean") for c in (KLDivLoss, nn.KLDivLoss)),
+        lambda: KLDivLoss("batchmean"),
+        partial(nn.KLDivLoss, None, None, "batchmean"),
         distributions,
         2,
         same,
@@ -230,7 +231,6 @@ def own_loss(forward, **more):
         (lambda Y, T: MSELoss(Y, T), "positional argument"),
         (lambda Y, T: MSELoss(reduction="sum"), "unexpected keyword argument 'reduction'"),
         (lambda Y, T: with_backward(nn.CosineEmbeddingLoss()), "use CosineEmbeddingLoss of losses.py"),
-        (lambda Y, T: above("0"), "threshold must be a number"),
     ],
 )
 def test_losses_that_are_none(use, message):
@@ -283,7 +283,7 @@ def test_other_shapes_and_kinds_of_targets_are_refused(name):
     [
         (BCEWithLogitsLoss(), (1, 2), [[-1.0, 1.0]], "needs targets from 0 to 1; found -1 to 1"),
         (BCEWithLogitsLoss(), (1, 2), [[0.0, 1.1]], r"found 0 to 1\.1"),
-        (CrossEntropyLoss(), (1, 2), [[1.0, 1.0]], r"rows of probabilities, .*several labels a row.* sums of 2 to 2"),
+        (CrossEntropyLoss(), (1, 2), [[1.0, 1.0]], r"rows of probabilities, .*several labels.* sums of 2 to 2"),
         (CrossEntropyLoss(), (1, 2), [[-0.5, 1.5]], "rows of probabilities"),
         (CrossEntropyLoss(), (1, 3), [[0.333, 0.333, 0.333]], r"sums of 0\.999"),
         (KLDivLoss(), (1, 2), [[0.0, 0.0]], "rows of probabilities"),
@@ -365,19 +365,14 @@ def test_several_outputs_are_read_by_their_largest():
     soft = torch.tensor([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.2, 0.3, 0.5]])
     for read in largest, CrossEntropyLoss().correct, KLDivLoss().correct, with_backward(nn.KLDivLoss()).correct:
         assert read(outputs, soft).tolist() == [True, False, True]
-    assert CosineEmbeddingLoss().correct(outputs, 2 * F.one_hot(soft.argmax(1)).float() - 1).tolist() == [
-        True,
-        False,
-        True,
-    ]
+    cosine = CosineEmbeddingLoss().correct(outputs, 2 * F.one_hot(soft.argmax(1)).float() - 1)
+    assert cosine.tolist() == [True, False, True]
 
 
 def test_several_labels_a_row():
     """A row is right where all of its yeses and noes are; the largest of the row says nothing."""
-    outputs, targets = (
-        torch.tensor([[1.0, 2.0, -1.0], [1.0, -2.0, 3.0]]),
-        torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]),
-    )
+    outputs = torch.tensor([[1.0, 2.0, -1.0], [1.0, -2.0, 3.0]])
+    targets = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
     for criterion in BCEWithLogitsLoss(), nn.BCEWithLogitsLoss():
         assert with_backward(criterion).correct(outputs, targets).tolist() == [True, False]
     for criterion in MSELoss(), nn.MSELoss(), torch.sub:
@@ -491,5 +486,5 @@ def test_log_targets():
 
 def test_every_loss_of_the_module_is_tested_here():
     ours = {thing for thing in vars(losses).values() if isinstance(thing, type) and issubclass(thing, Loss)}
-    tested = {getattr(row[0], "func", row[0]) for row in LOSSES.values()}
+    tested = {type(row[0]()) for row in LOSSES.values()}
     assert ours == tested | {Loss, AutogradLoss}

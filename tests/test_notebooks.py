@@ -1,43 +1,55 @@
-"""The notebooks as files: valid, executed once from top to bottom, no errors or machine paths, honest about nbval."""
+"""The notebooks and studies as files: valid, executed once from top to bottom, no errors or machine paths, short,
+honest about nbval, linked with each other."""
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
 
+import address
+
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EXERCISES = sorted((ROOT / "exercises").glob("*.ipynb"))
+NOTEBOOKS, STUDIES, EXERCISES = (sorted((ROOT / f).glob("*.ipynb")) for f in ("notebooks", "studies", "exercises"))
 PAGES = sorted(ROOT.glob("*.md"))
 REASONS = {"depends-on-data", "depends-on-cpu", "animation"}
-every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+BLOB = f"https://github.com/{address.owner_and_name()}/blob/main/"
+CHECK = re.compile(r"^\s*check\(", re.M)
 
 
-def code_cells(path: Path) -> list:
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+def each(*paths: Path):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: "/".join(path.parts[-2:]))
+
+
+def cells(path: Path, kind: str) -> list:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
 
 
 def texts(path: Path) -> list[str]:
-    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    return [cell.source for cell in cells(path, "markdown")]
 
 
-@every_notebook
+def printed(cell: nbformat.NotebookNode) -> str:
+    return "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+
+
+@each(*NOTEBOOKS, *STUDIES)
 def test_valid_and_small(path):
     nbformat.validate(nbformat.read(path, as_version=4))
     assert path.stat().st_size < 5e6
 
 
-@every_notebook
+@each(*NOTEBOOKS, *STUDIES)
 def test_executed_once_from_top_to_bottom_without_errors(path):
-    cells = code_cells(path)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert not any(output.output_type == "error" for cell in cells for output in cell.outputs)
+    code = cells(path, "code")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
 
 
-@every_notebook
+@each(*NOTEBOOKS, *STUDIES)
 def test_no_machine_paths_or_stray_warnings(path):
-    for cell in code_cells(path):
+    for cell in cells(path, "code"):
         for output in cell.outputs:
             data = [str(value) for kind, value in output.get("data", {}).items() if "image" not in kind]
             text = "\n".join([output.get("text", ""), *data])
@@ -45,50 +57,77 @@ def test_no_machine_paths_or_stray_warnings(path):
             assert "Warning: " not in text, text[:300]
 
 
-@every_notebook
+@each(*NOTEBOOKS, *STUDIES)
 def test_every_cell_is_compared_or_tagged_with_the_reason(path):
     """nbval-ignore-output comes with exactly one reason; nothing is skipped and no check goes uncompared."""
-    for cell in code_cells(path):
+    for cell in cells(path, "code"):
         tags = set(cell.metadata.get("tags", []))
         assert not tags or ("nbval-ignore-output" in tags and len(tags & REASONS) == 1 and len(tags) == 2)
         assert not re.search(r"NBVAL_(SKIP|IGNORE)", cell.source)
         reports_own = cell.source.startswith("if REPORTS_STREAM:")  # says so itself where it cannot be checked
-        assert not (tags and "assert " in cell.source) or reports_own, f"a check must be compared: {cell.source[:80]}"
+        checks = CHECK.search(cell.source) or "assert " in cell.source
+        assert not (tags and checks) or reports_own, f"a check must be compared: {cell.source[:80]}"
 
 
-@every_notebook
+@each(*NOTEBOOKS, *STUDIES)
 def test_what_is_called_checked_is_asserted(path):
-    checks = [cell for cell in code_cells(path) if 'print("Checked: ' in cell.source]
-    assert len(checks) >= 5 and all("assert " in cell.source for cell in checks)
+    """By plot_utils.check, and by nothing else."""
+    code = cells(path, "code")
+    source = "\n".join(cell.source for cell in code)
+    assert not re.search(r"def check\b|\bcheck =|print\(.*Checked", source)
+    imported = re.findall(r"^from (\w+) import (\([^()]*\)|.*)", source, re.M)
+    assert [module for module, names in imported if re.search(r"\bcheck\b", names)] == ["plot_utils"]
+    checks = [cell for cell in code if CHECK.search(cell.source)]
+    assert sum(len(CHECK.findall(cell.source)) for cell in checks) >= (5 if path in NOTEBOOKS else 3)
+    silent = [c.source[:80] for c in checks if not ("Checked: " in printed(c) or "if REPORTS_STREAM:" in c.source)]
+    assert not silent, silent
 
 
-@every_notebook
+@each(*NOTEBOOKS)
+def test_a_notebook_is_read_in_an_hour(path):
+    code, words = cells(path, "code"), sum(len(text.split()) for text in texts(path))
+    assert len(code) + len(texts(path)) <= 75 and words <= 1900
+    assert sum(len(cell.source.splitlines()) for cell in code) <= 400
+
+
+@each(*NOTEBOOKS, *STUDIES)
+def test_the_head_says_what_it_is_for_and_how_long_it_takes(path):
+    head = "\n".join(texts(path)[:2])
+    for part in r"^# \S", r"\*\*Do\b", r"\*\*Learn\b", r"\*\*Need\b", r"minute.*\bread\b|\bread\b.*minute":
+        assert re.search(part, head, re.M), part
+
+
+@each(*NOTEBOOKS, *STUDIES)
 def test_cells_are_short(path):
-    lengths = sorted(len(cell.source.splitlines()) for cell in code_cells(path))
-    assert lengths[-1] <= 25 and lengths[len(lengths) // 2] <= 8
+    lengths = sorted(len(cell.source.splitlines()) for cell in cells(path, "code"))
+    assert lengths[-1] <= 25 and lengths[len(lengths) // 2] <= (8 if path in NOTEBOOKS else 12)
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, *EXERCISES], ids=lambda path: "/".join(path.parts[-2:]))
+@each(*NOTEBOOKS, *STUDIES, *EXERCISES)
+def test_the_first_cell_is_short(path):
+    first = cells(path, "code")[0].source
+    assert "REPOSITORY" in first and len(first.splitlines()) <= 10
+
+
+@each(*NOTEBOOKS, *STUDIES, *EXERCISES)
 def test_what_is_shown_fits_where_it_is_read(path):
     """No line of code, shown source or printed output is above 96 columns (progress bars, on stderr, excepted)."""
-    for cell in code_cells(path):
-        shown = [cell.source]
-        for output in cell.outputs:
-            shown += [output.text] if output.get("name") == "stdout" else []
-            data = output.get("data", {})
+    for cell in cells(path, "code"):
+        shown = [cell.source, printed(cell)]
+        for data in (output.get("data", {}) for output in cell.outputs):
             kinds = () if "text/html" in data else ("text/markdown", "text/plain")
             shown += [data[kind] for kind in kinds if kind in data]
         for line in "\n".join(shown).splitlines():
             assert len(line) <= 96, line
 
 
-@every_notebook
+@each(*NOTEBOOKS, *STUDIES)
 def test_texts_are_short(path):
     for text in texts(path):
         assert len(text.split()) <= 150, text[:80]
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, *EXERCISES, *PAGES], ids=lambda path: "/".join(path.parts[-2:]))
+@each(*NOTEBOOKS, *STUDIES, *EXERCISES, *PAGES)
 def test_formulas_are_understood_by_github(path):
     """Not by its renderer: operators and definitions of one's own, references, links. And in a page, where Markdown is
     read before TeX, a backslash before punctuation is lost."""
@@ -103,17 +142,44 @@ def test_formulas_are_understood_by_github(path):
         assert text.count("$$") % 2 == 0, text[:80]
 
 
-@every_notebook
+@each(*NOTEBOOKS, *STUDIES)
 def test_every_figure_has_a_text_for_those_who_do_not_see_it(path):
-    figures = [c for c in code_cells(path) if any("image/png" in output.get("data", {}) for output in c.outputs)]
-    assert len(figures) >= 5
+    """An animation has its own."""
+    shown = [(cell, output.get("data", {})) for cell in cells(path, "code") for output in cell.outputs]
+    figures = [cell for cell, data in shown if "image/png" in data and "text/html" not in data]
+    assert len(figures) >= (4 if path in NOTEBOOKS else 1)
     for cell in figures:
-        assert len(cell.metadata.get("alt", "")) > 40, cell.source[:80]
+        assert len(cell.metadata.get("alt", "")) > 40, cell.source
+    for page in (data.get("text/html", "") for _, data in shown):
+        assert all(re.search(r'alt="[^"]{40,}"', image) for image in re.findall("<img.*?>", page, re.S))
 
 
-@every_notebook
+@each(*NOTEBOOKS, *STUDIES)
 def test_every_seed_moves_with_seed_shift(path):
     """No generator is seeded by a number alone; shifted, or SEED and SEEDS made with it, are in between."""
-    for cell in code_cells(path):
+    for cell in cells(path, "code"):
         fixed = re.search(r"(set_seed|manual_seed|default_rng|random_state=|seed=)\(?\d", cell.source)
         assert not fixed, cell.source[:80]
+
+
+def links(path: Path) -> list[tuple[Path, str]]:
+    """The files of this repository that a notebook's texts lead to, and where in them."""
+    found = re.findall(r"\]\(([^)\s]+)\)", "\n".join(texts(path)))
+    inside = [link.replace(BLOB, "../", 1) for link in found if link.startswith(BLOB) or "://" not in link]
+    parts = [link.partition("#") for link in inside]
+    return [((path.parent / file).resolve() if file else path, unquote(anchor)) for file, _, anchor in parts]
+
+
+@each(*NOTEBOOKS, *STUDIES, *EXERCISES)
+def test_links_lead_somewhere(path):
+    for there, anchor in links(path):
+        assert there.exists(), there
+        if anchor:
+            headings = re.findall("^#+ (.*)$", "\n".join(texts(there)), re.M)
+            assert anchor in {heading.replace(" ", "-") for heading in headings}, f"{there}#{anchor}"
+
+
+@each(*STUDIES)
+def test_a_study_is_linked_from_a_notebook_and_leads_back(path):
+    assert any(path == there for notebook in NOTEBOOKS for there, _ in links(notebook))
+    assert any(there in NOTEBOOKS for there, _ in links(path))

@@ -100,14 +100,14 @@ def test_gd_shrinks_each_eigenvector_of_a_quadratic_by_its_own_factor():
 
 def test_gd_warns_where_it_stopped_at_no_minimum():
     """f is the same on both sides of the valley; the homework's rule stops there."""
-    with pytest.warns(RuntimeWarning, match=r"\|grad f\|\^2 = 3.6e\+01") as caught:
+    with pytest.warns(RuntimeWarning, match=r"from 9 to 9, alpha \|grad f\|\^2 is 3.6e\+01") as caught:
         theta, history = GD(without_hessian(square), [3.0], alpha=1.0)
     assert theta.tolist() == [-3] and len(history) == 2
     assert Path(caught[0].filename).name == Path(__file__).name
 
 
 def test_gd_warns_where_it_has_climbed():
-    with pytest.warns(RuntimeWarning, match="grown from 0.540302 to 1: a wrong sign"):
+    with pytest.warns(RuntimeWarning, match="from 0.540302 to 1, .* wrong .its sign"):
         GD(lambda x: (np.cos(x[0]), np.sin(x)), [1.0], alpha=0.5)
 
 
@@ -172,7 +172,7 @@ def test_newton_comes_back_from_points_where_f_is_not_finite():
     ids=["rounding", "wrong sign"],
 )
 def test_newton_warns_where_no_step_lowers_f(f, start):
-    with pytest.warns(RuntimeWarning, match="no step lowers f.* rounding.* sign.* noisy") as caught:
+    with pytest.warns(RuntimeWarning, match="no step lowers f.* rounding.* sign.* noisy f") as caught:
         theta, history = Newton(f, [start])
     assert theta.tolist() == [start] and len(history) == 1
     assert Path(caught[0].filename).name == Path(__file__).name
@@ -318,7 +318,7 @@ def test_a_function_may_reuse_its_arrays_or_write_into_its_argument(run):
 @both
 @pytest.mark.parametrize("alpha", [Fraction(1, 1000), np.float32(1e-3), 1], ids=repr)
 def test_reaching_max_steps_is_a_warning(run, alpha):
-    with pytest.warns(RuntimeWarning, match="max_steps = 3 .* raise max_steps or stop_tol") as caught:
+    with pytest.warns(RuntimeWarning, match="max_steps = 3 updates; raise max_steps or stop_tol") as caught:
         theta, history = run(alpha=alpha, max_steps=3)
     assert len(history) == 4 and theta.dtype == float
     assert Path(caught[0].filename).name == Path(__file__).name
@@ -370,7 +370,7 @@ def test_f_returns_the_right_shapes(part, shape):
 @pytest.mark.parametrize("part", RESULTS)
 def test_results_are_finite_from_the_first_on(part, bad):
     results = RESULTS | {part: np.full_like(RESULTS[part], bad)}
-    with pytest.raises(FloatingPointError, match=f"(?s)update 0: the {part} is .*choose a theta0"):
+    with pytest.raises(FloatingPointError, match=f"(?s)update 0: the {part} is .* not exist near theta0"):
         run_newton(lambda theta: tuple(results.values()))
 
 
@@ -381,7 +381,7 @@ def test_the_update_at_which_f_stops_being_finite_is_named(bad):
     steep = lambda x: (x[0], np.full(1, 1.0 if x[0] > -1 else bad), np.eye(1))  # noqa: E731
     with pytest.raises(FloatingPointError, match="Newton, update 2: the norm of the grad is"):
         Newton(steep, [1.0])
-    with pytest.raises(FloatingPointError, match=r"GD, update 2: the grad is .* alpha too large\?"):
+    with pytest.raises(FloatingPointError, match=r"GD, update 2: the grad is .* alpha too large"):
         GD(without_hessian(steep), [1.0], alpha=1.0)
 
 
@@ -434,7 +434,7 @@ def test_the_learning_rate_is_positive_and_finite(rate):
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
-        (nn.ReLU().parameters(), ValueError, r"no parameters; pass model\.parameters\(\)"),
+        (nn.ReLU().parameters(), TypeError, r"pass model\.parameters\(\), not yet used"),
         ([P, P], ValueError, "comes twice"),
         (P, TypeError, r"pass model\.parameters\(\)"),
         (nn.Sequential(nn.Linear(2, 2)), TypeError, r"pass model\.parameters\(\)"),

@@ -1,21 +1,36 @@
 """Decision boundaries, their GIF, and what the notebooks share."""
 
 import base64
+import io
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from unittest.mock import Mock
 
 import matplotlib
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from matplotlib.figure import Figure
+from nbconvert import LatexExporter, MarkdownExporter
 from PIL import Image, ImageSequence
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 import plot_utils
-from plot_utils import create_decision_boundary_gif, plot_decision_boundary, shifted, show_gif, show_source
+from plot_utils import (
+    check,
+    create_decision_boundary_gif,
+    plot_decision_boundary,
+    shifted,
+    show_gif,
+    show_source,
+    show_table,
+)
 
 
 def iris():
@@ -173,33 +188,119 @@ def test_an_interrupted_gif_leaves_the_old_one_alone(tmp_path, monkeypatch, mome
 # ---------------------------------------------------------------------------------- what the notebooks share
 
 
-@pytest.fixture
-def displayed(monkeypatch):
-    """What the notebook would display."""
-    displayed = []
-    monkeypatch.setattr(plot_utils, "display", displayed.append)
-    return displayed
+TRUE = True, np.True_, torch.tensor(True), np.array([1, 1]).all(), 1 < 2
+UNTRUE = False, np.False_, torch.tensor(False), None, 0, float("nan")
+ALWAYS_TRUE = "text", (False, False), [False], {"a": False}, (x for x in [False]), all
 
 
-def test_source_is_shown_as_it_stands(displayed):
-    show_source(iris, Stub)
-    shown = displayed[0].data
+def test_what_is_true_is_printed_as_checked(capsys):
+    check("the sky is blue", *TRUE)
+    check("a long sentence is " + "broken " * 20 + "where it is read", True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Checked: the sky is blue." and lines[-1].endswith("where it is read.")
+    assert len(lines) == 3 and max(map(len, lines)) <= 96
+
+
+@pytest.mark.parametrize("wrong", [*UNTRUE, *ALWAYS_TRUE], ids=str)
+def test_what_is_not_true_is_not_checked(wrong, capsys):
+    """Neither what is false nor what Python takes for true, whatever is in it."""
+    with pytest.raises(AssertionError, match="condition 1 is not true: the sky is blue"):
+        check("the sky is blue", wrong)
+    with pytest.raises(AssertionError, match="condition 3 is not true"):
+        check("the sky is blue", True, True, wrong)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_check_without_one_answer_is_refused():
+    for several in np.array([True, True]), torch.tensor([True, False]), pd.Series([True, True]):
+        with pytest.raises((ValueError, RuntimeError), match="ambiguous"):
+            check("the sky is blue", several)
+    with pytest.raises(TypeError, match="condition"):
+        check("the sky is blue")
+
+
+def displayed(show, *arguments, **options) -> dict:
+    """What a notebook would display, by kind."""
+    InteractiveShell.instance()
+    with capture_output() as captured:
+        show(*arguments, **options)
+    (output,) = captured.outputs
+    return output.data
+
+
+def cells(page: str) -> list[list[str]]:
+    """The rows of the body of a table in HTML."""
+    body = page[page.index("<tbody>") :]
+    return [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", body, re.S)]
+
+
+TABLE = pd.DataFrame(
+    {"loss": [0.12345, np.nan], "share": [0.5, 0.25], "n": [1000, 7], "said": ["x" * 200, None], "true": [True, False]},
+    index=["first", "a < b"],
+)
+FORMS = {"form": "{:.2f}", "share": "{:.1%}", "n": "{:,}"}
+
+
+def test_a_table_has_its_numbers_in_the_forms_asked_for():
+    before = TABLE.copy()
+    shown = displayed(show_table, TABLE, **FORMS)
+    first, second = ["0.12", "50.0%", "1,000", "x" * 200, "True"], ["", "25.0%", "7", "", "False"]
+    assert cells(shown["text/html"]) == [["first", *first], ["a &lt; b", *second]]
+    text = shown["text/plain"]
+    assert all(word in text for word in [*first, *second, "first", "a < b", *TABLE.columns])
+    pd.testing.assert_frame_equal(TABLE, before)
+    assert cells(displayed(show_table, TABLE[["loss"]])["text/html"])[0] == ["first", "0.1235"]
+
+
+def test_a_long_or_wide_table_is_shown_whole():
+    wide = pd.DataFrame(np.arange(100 * 30.0).reshape(100, 30))
+    shown = displayed(show_table, wide, "{:.0f}")
+    assert [row[1:] for row in cells(shown["text/html"])] == [[f"{x:.0f}" for x in row] for row in wide.values]
+    assert "..." not in shown["text/plain"]
+    with pd.option_context("display.max_rows", 5):
+        show_table(wide)
+        assert pd.get_option("display.max_rows") == 5
+
+
+def test_a_form_for_no_column_is_refused():
+    with pytest.raises(ValueError, match=r"no column \{'shrae'\}; there are \['loss', 'share'"):
+        show_table(TABLE, shrae="{:.1%}")
+
+
+@pytest.mark.parametrize(("exporter", "html"), [(MarkdownExporter, True), (LatexExporter, False)])
+def test_tables_and_animations_show_in_exports(exporter, html, tmp_path):
+    """Where HTML is not shown a table is its text, and an animation a picture."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "some.gif")
+    data = [displayed(show_table, TABLE, **FORMS), displayed(show_gif, tmp_path / "some.gif", "A black square")]
+    outputs = [nbformat.v4.new_output("display_data", data=kinds) for kinds in data]
+    cell = nbformat.v4.new_code_cell("show()", outputs=outputs)
+    page, resources = exporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    assert all(word in page for word in ("first", "0.12", "1,000"))
+    assert ("<table" in page) == html and ("data:image/gif" in page) == html
+    assert html or (re.search(r"\\adjustimage.*\.png", page) and len(resources["outputs"]) == 1)
+
+
+def test_source_is_shown_as_it_stands():
+    shown = displayed(show_source, iris, Stub)["text/markdown"]
     source = shown.removeprefix("```python\n").removesuffix("```")
     assert len(source) == len(shown) - len("```python\n```")
     assert source.startswith("def iris():\n") and source.endswith("return len(X) / 10\n")
     assert source in Path(__file__).read_text(encoding="utf-8")
 
 
-def test_a_gif_is_stored_in_the_notebook_with_its_alternative_text(displayed, tmp_path):
+def test_a_gif_is_stored_in_the_notebook_with_its_alternative_text(tmp_path):
     path, alt, found = tmp_path / "some.gif", 'The "best" path: f < 1 & f > 0', {}
-    path.write_bytes(b"GIF89a" + bytes(range(256)))
-    show_gif(path, alt)
+    first, *others = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    first.save(path, save_all=True, append_images=others)
+    shown = displayed(show_gif, path, alt)
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: found.update({tag: dict(attributes)})
-    parser.feed(displayed[0].data)
+    parser.feed(shown["text/html"])
     kind, content = found["img"].pop("src").split(",")
-    assert found == {"img": {"alt": alt}}
+    assert found == {"img": {"alt": alt}} and shown["text/plain"] == alt
     assert kind == "data:image/gif;base64" and base64.b64decode(content) == path.read_bytes()
+    last = Image.open(io.BytesIO(base64.b64decode(shown["image/png"])))
+    assert last.format == "PNG" and last.size == (8, 8) and last.getpixel((4, 4)) == (0, 0, 255)
 
 
 def test_show_gif_refuses_what_is_no_gif(tmp_path):

@@ -15,8 +15,7 @@ import address
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path: path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *ROOT.glob("[dit]*/README.md")]}
 README, PERSIAN = PAGES[ROOT / "README.md"], PAGES[ROOT / "README.fa.md"]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EXERCISES = sorted((ROOT / "exercises").glob("*.ipynb"))
+NOTEBOOKS, STUDIES, EXERCISES = (sorted((ROOT / f).glob("*.ipynb")) for f in ("notebooks", "studies", "exercises"))
 
 
 def html_outputs(path: Path) -> list[str]:
@@ -31,7 +30,7 @@ def first_cell(path: Path) -> str:
 def results(path: Path) -> list[str]:
     """The rows of a notebook's table of results, experiment, report, ours, verdict, as README writes them."""
     (table,) = (text for text in html_outputs(path) if "verdict" in text)
-    rows = re.findall(r"<tr.*?>(.*?)</tr>", table, re.S)[2:]  # after two headers
+    rows = re.findall(r"<tr.*?>(.*?)</tr>", table[table.index("<tbody>") :], re.S)
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in rows]
     rows = [[html.unescape(re.sub("<.*?>", "", cell)).strip() for cell in row] for row in rows]
     return [" | ".join([path.stem[:2], *row]) for row in rows]
@@ -70,17 +69,22 @@ def test_links_lead_somewhere(path):
         assert f"\n[{label}]: https://" in text, label
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, *EXERCISES], ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *STUDIES, *EXERCISES], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_badges_open_every_notebook(path):
+    """In its head; in the pages, too, but for a study, of which README has the first."""
     name = path.relative_to(ROOT).as_posix()
     hosts = ["colab.research.google.com/github", "kaggle.com/kernels/welcome?src=https://github.com"]
-    hosts += ["nbviewer.org/github"] * (path in NOTEBOOKS)  # an exercise is not to be read
+    hosts += ["nbviewer.org/github"] * (path not in EXERCISES)  # those are not to be read
     head = nbformat.read(path, as_version=4).cells[0].source
-    for link in (f"https://{host}/{address.owner_and_name()}/blob/main/{name}" for host in hosts):
+    for host in hosts:
+        link = f"https://{host}/{address.owner_and_name()}/blob/main/{name}"
         assert f"({link})" in head, link
         for page in README, PERSIAN:
-            (label,) = re.findall(rf"^\[(\w+)\]: {re.escape(link)}$", page, re.M)
-            assert f"][{label}]" in page and f"({name})" in page, link
+            assert f"({name})" in page, name
+            if path not in STUDIES:
+                (label,) = re.findall(rf"^\[(\w+)\]: {re.escape(link)}$", page, re.M)
+                assert f"][{label}]" in page, link
+        assert path not in STUDIES or host != hosts[0] or f"({link})" in README, link
 
 
 def test_the_persian_page_has_the_same_commands():
@@ -90,7 +94,7 @@ def test_the_persian_page_has_the_same_commands():
 
 def test_the_address_is_the_same_everywhere():
     assert address.others() == [], "python tools/address.py ADDRESS writes one address everywhere"
-    first_cells = {first_cell(path) for path in NOTEBOOKS}
+    first_cells = {first_cell(path) for path in [*NOTEBOOKS, *STUDIES]}
     assert len(first_cells) == 1 and f'"https://github.com/{address.owner_and_name()}"' in first_cells.pop()
 
 
@@ -116,6 +120,10 @@ def test_a_fork_changes_the_address_with_one_command(tmp_path):
 def test_no_address(bad):
     with pytest.raises(ValueError, match="expected an address such as"):
         address.move(bad)
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 115 and len(README.split()) <= 1170
 
 
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "notebooks"], ids=["root", "notebooks"])

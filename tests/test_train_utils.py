@@ -3,7 +3,6 @@
 import copy
 import random
 import warnings
-from functools import partial, partialmethod
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -46,18 +45,10 @@ def toy_training(model: nn.Module, num_epoch: int = 10, criterion=None, optimize
 # -------------------------------------------------------------------------------------------------- loops
 
 
-CRITERIA = [
-    MSELoss(),
-    CrossEntropyLoss(),
-    L1Loss(),
-    BCEWithLogitsLoss(),
-    nn.MSELoss(),
-    nn.CrossEntropyLoss(),
-    F.mse_loss,
-]
+OURS = MSELoss(), CrossEntropyLoss(), L1Loss(), BCEWithLogitsLoss()
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("criterion", [*OURS, nn.MSELoss(), nn.CrossEntropyLoss(), F.mse_loss])
 @pytest.mark.parametrize("optimizer", [SGD, torch.optim.SGD], ids=["ours", "torch"])
 def test_training_by_hand_is_training_by_autograd(criterion, optimizer):
     """Our losses and any other criterion; a nested model; our SGD and torch's."""
@@ -91,21 +82,6 @@ def test_the_hand_written_backward_is_what_trains(monkeypatch):
     monkeypatch.setattr(ReLULayer, "backward", lambda self, delta: 0 * delta)
     broken_relu = toy_training(toy_model()).history
     assert broken_relu["train_loss"][-1] > 1.1 * good["train_loss"][-1]
-
-
-def test_no_autograd_graph_is_built(monkeypatch):
-    """No layer and no loss of ours sees grad mode or an input that requires grad."""
-    seen = []
-    for cls in FCLayer, ReLULayer, MSELoss:
-        for name in "forward", "backward":
-
-            def watched(function, self, *inputs):
-                seen.append(not torch.is_grad_enabled() and not any(t.requires_grad for t in inputs))
-                return function(self, *inputs)
-
-            monkeypatch.setattr(cls, name, partialmethod(partial(watched, getattr(cls, name))))
-    toy_training(toy_model(), 1)
-    assert len(seen) == 6 * 2 * 4 and all(seen)
 
 
 def test_step_and_zero_grad_are_what_trains(monkeypatch):
@@ -263,20 +239,11 @@ def test_history_and_printed_lines(capsys):
         model, nn.MSELoss(), SGD(model.parameters(), 0.1), loader, np.int64(3), "cpu", test_dataloader=loader
     )
     assert returned is model
-    assert {key: len(values) for key, values in model.history.items()} == dict.fromkeys(
-        ["train_loss", "train_accuracy", "test_loss", "test_accuracy"], 3
-    )
+    keys = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+    assert {key: len(values) for key, values in model.history.items()} == dict.fromkeys(keys, 3)
     lines = capsys.readouterr().out.splitlines()
     loss, accuracy = model.history["train_loss"][2], model.history["train_accuracy"][2]
     assert lines[2] == f"Epoch [3] Average training loss: {loss:.4f}, Average training accuracy: {accuracy:.4f}"
-
-
-def test_the_average_loss_weighs_examples_not_batches():
-    """40 examples in batches of 32 and 8: with a vanishing learning rate the average is that of the data set."""
-    data, model = toy_data(40), toy_model()
-    expected = nn.MSELoss()(model(data.tensors[0]), data.tensors[1]).item()
-    loss, _ = train_one_epoch(model, nn.MSELoss(), SGD(model.parameters(), 1e-12), BatchLoader(data, 32), "cpu")
-    assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_measuring_the_test_set_does_not_change_the_training():
@@ -358,9 +325,9 @@ def test_what_correct_must_return(correct, got):
             run()
 
 
-@pytest.mark.parametrize("options", [{"ignore_index": 1}, {"weight": torch.tensor([1.0, 5.0, 0.5])}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"ignore_index": 1}, {"weight": torch.tensor([1.0, 5.0, 0.5])}], ids=str)
 def test_averages_over_batches_are_those_of_all_data(options):
-    """Ignored and weighted examples: what the criterion's own mean divides by."""
+    """Examples count, not batches; ignored and weighted ones as in the criterion's own mean."""
     torch.manual_seed(0)
     X, targets = torch.randn(30, 3), torch.randint(3, (30,))
     criterion, batches = nn.CrossEntropyLoss(**options), [*zip(X.split(8), targets.split(8), strict=True)]
@@ -419,7 +386,7 @@ def test_empty_loaders():
 @pytest.mark.parametrize("optimizer", [SGD, torch.optim.SGD], ids=["ours", "torch"])
 def test_a_diverging_loss_stops_at_once(optimizer):
     model = toy_model()
-    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf): is the learning rate 1000000\.0 too large"):
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf): is the learning rate too large"):
         toy_training(model, 50, optimizer=optimizer(model.parameters(), 1e6))
 
 
@@ -501,7 +468,7 @@ def test_an_optimizer_that_steps_once_and_one_that_does_not():
     with pytest.warns(RuntimeWarning, match="no parameter has changed in this epoch"):
         toy_training(model, 2, optimizer=once)
     never = torch.optim.SGD(model.parameters(), 0.0)
-    with pytest.warns(RuntimeWarning, match=r"is the learning rate 0\.0 large enough"):
+    with pytest.warns(RuntimeWarning, match="is the learning rate large enough"):
         toy_training(model, 1, optimizer=never)
     trainer = toy_trainer(nn.MSELoss(), learning_rate=0.0)
     X, y = toy_classes(10)
@@ -510,17 +477,17 @@ def test_an_optimizer_that_steps_once_and_one_that_does_not():
 
 
 class Accumulating(SGD):
-    """A step for every ten batches, which is more than an epoch of six."""
+    """A step for every four batches, in epochs of six."""
 
     batches = 0
 
     def step(self):
         self.batches += 1
-        if self.batches % 10 == 0:
+        if self.batches % 4 == 0:
             super().step()
 
     def zero_grad(self):
-        if self.batches % 10 == 0:
+        if self.batches % 4 == 0:
             super().zero_grad()
 
 
@@ -567,9 +534,7 @@ class ListOfLayers(nn.Module):
 def test_a_plain_list_of_layers_is_not_registered(layers):
     model = ListOfLayers(layers)
     for whole in model, nn.Sequential(model):
-        with pytest.raises(
-            TypeError, match=r"ListOfLayers\.layers is a plain .*, whose layers PyTorch does not register"
-        ):
+        with pytest.raises(TypeError, match=r"ListOfLayers\.layers is a plain .* does not register"):
             toy_training(whole)
         with pytest.raises(TypeError, match="does not register"):
             SimpleMLPTrainer(whole, nn.MSELoss(), None)
@@ -612,22 +577,17 @@ def hook(*_):
 
 BAD_MODELS = {
     "no backward": (lambda: nn.Sequential(FCLayer(6, 3), nn.ReLU()), TypeError, r"ReLU has no backward"),
-    "residual": (lambda: nn.Sequential(Residual(FCLayer(6, 6))), TypeError, "a forward of its own, but no backward"),
-    "whole residual": (lambda: Residual(FCLayer(6, 6)), TypeError, "a forward of its own, but no backward"),
+    "residual": (lambda: nn.Sequential(Residual(FCLayer(6, 6))), TypeError, "Residual has no backward"),
     "frozen": (lambda: changed(lambda layer: layer.b.requires_grad_(False)), ValueError, "requires_grad=False"),
     "pruned": (lambda: changed(lambda layer: prune.l1_unstructured(layer, "W", 0.5)), ValueError, "pruning"),
     "parametrized": (lambda: changed(lambda layer: parametrizations.orthogonal(layer, "W")), ValueError, "parametri"),
     "a hook": (lambda: changed(lambda layer: layer.register_forward_hook(hook)), ValueError, "has a hook"),
-    "a pre-hook": (lambda: changed(lambda layer: layer.register_forward_pre_hook(hook)), ValueError, "has a hook"),
-    "a backward hook": (
-        lambda: changed(lambda layer: layer.register_full_backward_hook(hook)),
-        ValueError,
-        "has a hook",
-    ),
+    "a backward hook": (lambda: changed(lambda fc: fc.register_full_backward_hook(hook)), ValueError, "has a hook"),
+    "before it": (lambda: changed(lambda fc: fc.register_full_backward_pre_hook(hook)), ValueError, "has a hook"),
     "another forward": (lambda: changed(lambda layer: setattr(layer, "forward", hook)), ValueError, "another"),
     "compiled": (lambda: changed(lambda layer: layer.compile()), ValueError, "compiled forward"),
-    "torch.compile": (lambda: torch.compile(toy_model()), TypeError, "is wrapped by torch.compile or torch.jit"),
-    "jit": (lambda: torch.jit.trace(toy_model(), torch.ones(2, 6)), TypeError, "by torch.compile or torch.jit"),
+    "torch.compile": (lambda: torch.compile(toy_model()), TypeError, "no backward.* without torch.compile or jit"),
+    "jit": (lambda: torch.jit.trace(toy_model(), torch.ones(2, 6)), TypeError, "without torch.compile or jit"),
     "twice": (lambda: nn.Sequential(*[nn.Sequential(FCLayer(6, 6))] * 2), ValueError, "a layer is used twice"),
     "a class": (lambda: SimpleMLP, TypeError, "must be an object .* got class SimpleMLP"),
     "a list": (lambda: [FCLayer(6, 3)], TypeError, r"such as nn.Sequential\(...\), got list"),
@@ -666,10 +626,6 @@ def test_an_optimizer_of_the_model_and_something_else():
 
     SimpleMLPTrainer(model, criterion, optimizer).train(BatchLoader(toy_data(), 16), 1, verbose=False)
     assert other != 1
-
-
-def generator(data):
-    yield from BatchLoader(data, 16)
 
 
 @pytest.mark.parametrize(
@@ -822,14 +778,11 @@ def test_every_loss_learns_a_separable_toy_set(name):
     assert accuracy > 97
 
 
-def test_averages_are_over_examples_and_modes_are_kept():
+def test_percent_and_modes():
     X, y = toy_classes(30)
     trainer = toy_trainer(nn.MSELoss())
-    whole = trainer.evaluate([(X, column(y))])
-    parts = trainer.evaluate(DataLoader(TensorDataset(X, column(y)), batch_size=7))
-    assert whole == pytest.approx(parts, rel=1e-6)
     loss, fraction = evaluate(trainer.model, nn.MSELoss(), [(X, column(y))], "cpu")
-    assert whole == (loss, 100 * fraction)
+    assert trainer.evaluate([(X, column(y))]) == (loss, 100 * fraction)
     trainer.model.eval()
     trainer.train([(X, column(y))], 1, verbose=False)
     assert trainer.model.training
@@ -856,9 +809,8 @@ def test_training_is_that_of_a_plain_loop():
 
 def test_batches_are_moved_to_the_device_of_the_model():
     trainer, (X, y) = toy_trainer(nn.MSELoss()), toy_classes(8)
-    batch = [
-        MagicMock(spec=torch.Tensor, shape=t.shape, dtype=t.dtype, **{"to.return_value": t}) for t in (X, column(y))
-    ]
+    options = [dict(shape=t.shape, dtype=t.dtype, **{"to.return_value": t}) for t in (X, column(y))]
+    batch = [MagicMock(spec=torch.Tensor, **option) for option in options]
     for run in lambda: trainer.train([batch], 1, verbose=False), lambda: trainer.evaluate([batch]):
         run()
         for part in batch:
@@ -880,21 +832,3 @@ def test_a_second_training_has_losses_of_its_own():
     first = trainer.train([(X, column(y))], 3, verbose=False)
     second = trainer.train([(X, column(y))], 2, verbose=False)
     assert len(first) == 3 and len(second) == 2 and trainer.losses == second
-
-
-def test_an_interrupted_training_keeps_its_losses():
-    X, y = toy_classes(10)
-    trainer = toy_trainer(nn.MSELoss())
-
-    class InterruptedInEpoch3:
-        epochs = 0
-
-        def __iter__(self):
-            self.epochs += 1
-            if self.epochs == 3:
-                raise KeyboardInterrupt
-            return iter([(X, column(y))])
-
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train(InterruptedInEpoch3(), 5, verbose=False)
-    assert trainer.losses == toy_trainer(nn.MSELoss()).train([(X, column(y))], 2, verbose=False)

@@ -17,7 +17,7 @@ GITHUB = re.compile(r"(?:(?<=github\.com/)|(?<=\.google\.com/github/)|(?<=nbview
 def files(root: Path) -> list[Path]:
     """Where the address may stand."""
     texts = "pyproject.toml", "CITATION.cff", "*.md", "*/*.md", "theory/address.tex", ".github/workflows/*.yml"
-    patterns = *texts, "notebooks/*.ipynb", "exercises/*.ipynb"
+    patterns = *texts, *(f"{folder}/*.ipynb" for folder in ("notebooks", "studies", "exercises"))
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 

@@ -1,7 +1,7 @@
 """Open each notebook in a real JupyterLab, in a headless Chromium, and Restart and Run All, as a reader would.
 
     python -m pip install selenium      # and a Chromium with its chromedriver (Debian: chromium, chromium-driver)
-    python tools/open_in_jupyterlab.py [notebooks/01 exercises/theory ...]
+    python tools/open_in_jupyterlab.py [notebooks/01 studies exercises/theory ...]
 
 Works on a copy, on a free port and with a random token. Afterwards the saved notebook must have been executed from
 top to bottom without an error, and the pictures on the page must have been loaded. Takes a minute a notebook; not part
@@ -90,7 +90,7 @@ def main(prefixes: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "MNIST", "__pycache__", "build"))
-        paths = sorted([*copy.glob("notebooks/*.ipynb"), *copy.glob("exercises/*.ipynb")])
+        paths = sorted(path for f in ("notebooks", "studies", "exercises") for path in copy.glob(f"{f}/*.ipynb"))
         for path in paths:  # nothing executed yet
             notebook = nbformat.read(path, as_version=4)
             for cell in notebook.cells:

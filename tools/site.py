@@ -1,6 +1,6 @@
 """The site, for GitHub Pages or a folder: python tools/site.py [FOLDER] (build/site if none is given).
 
-The READMEs, the notebooks and the exercises as HTML pages, and the PDFs. The style is site.css, and formulas are set
+The READMEs, notebooks, studies and exercises as HTML pages, and the PDFs. The style is site.css, and formulas are set
 by a copy of MathJax, which npm fetches once: a page fetches nothing from elsewhere. nbconvert comes with jupyterlab.
 """
 
@@ -21,9 +21,8 @@ MATHJAX = ROOT / "build" / "node_modules" / "mathjax" / "es5" / "tex-svg.js"
 NPM_OPTIONS = "--loglevel=error", "--ignore-scripts", "--no-save", "--no-package-lock"
 PAGES = {"README.md": "index.html", "README.fa.md": "fa.html"}  # and x.html for each x.ipynb
 COPIED = "theory/theory.pdf", "theory/questions.pdf", "images/paths.gif", "images/boundaries.gif"
-NOTEBOOKS = [
-    path.relative_to(ROOT).as_posix() for f in ("notebooks", "exercises") for path in sorted((ROOT / f).glob("*.ipynb"))
-]
+FOLDERS = "notebooks", "studies", "exercises"
+NOTEBOOKS = [path.relative_to(ROOT).as_posix() for f in FOLDERS for path in sorted((ROOT / f).glob("*.ipynb"))]
 
 PAGE = """<!DOCTYPE html>
 <html lang="{language}" dir="{direction}">
@@ -53,7 +52,7 @@ class Renderer(IPythonRenderer):
 
     def __init__(self, folder: str) -> None:
         super().__init__(escape=False, anchor_link_text="#")
-        self.folder = folder  # of the page, "" or "notebooks"
+        self.folder = folder  # of the page, "" or one of FOLDERS
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         return super().link(text, address(url, self.folder), title)
@@ -81,7 +80,9 @@ def address(url: str, folder: str) -> str:
 
 def page(body: str, title: str, top: str = "", language: str = "en") -> str:
     links = {"Homework 2": f"{top}index.html", "فارسی": f"{top}fa.html", "theory": f"{top}theory/theory.pdf"}
-    links |= {f"{name.split('/')[0][:-1]} {Path(name).stem.split('_')[0]}": top + html(name) for name in NOTEBOOKS}
+    numbered = [name for name in NOTEBOOKS if not name.startswith("studies/")]
+    links |= {f"{name.split('/')[0][:-1]} {Path(name).stem.split('_')[0]}": top + html(name) for name in numbered}
+    links |= {"studies": f"{top}index.html#studies"}
     direction = "rtl" if language == "fa" else "ltr"
     anchors = "\n".join(f'<a href="{url}">{name}</a>' for name, url in (links | {"GitHub": GITHUB}).items())
     return PAGE.format(body=body, title=title, top=top, language=language, direction=direction, links=anchors)

@@ -1,4 +1,5 @@
-"""The notebooks' first cell in a Drive folder, in Colab and in Kaggle (stubs; a repository on this disk for GitHub)."""
+"""The first cell of notebooks, studies and exercises: in a clone, and where only the notebook is open, as in Colab and
+Kaggle (a repository on this disk for GitHub). What is there already is never changed."""
 
 import os
 import subprocess
@@ -7,26 +8,24 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 import address
 
 ROOT = Path(__file__).resolve().parents[2]
 GITHUB = f"https://github.com/{address.owner_and_name()}"
-HOSTS = {
-    "Colab": "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')",
-    "Kaggle": "import os; os.environ['KAGGLE_KERNEL_RUN_TYPE'] = 'Interactive'",
-}
-every_host = pytest.mark.parametrize("host", HOSTS)
+EXERCISE = "exercises/theory.ipynb"
+CHECK = "from checker import check; check('', 'ce-psd')"
 
 
 def first_cell(name: str = "notebooks/01_optimization.ipynb") -> str:
     return next(cell.source for cell in nbformat.read(ROOT / name, as_version=4).cells if cell.cell_type == "code")
 
 
-def run(command: list[str], folder: Path, home: Path) -> subprocess.CompletedProcess:
-    """Run a command that sees git's settings in home, and none of the user's or of a git hook that runs these tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "KAGGLE_"))}
-    environment = kept | {
+def settings(home: Path) -> dict[str, str]:
+    """An environment with git's settings in home, and none of the user's or of a git hook that runs these tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
         "LC_ALL": "C",  # git's messages are translated
         "PYTHONUTF8": "1",
         "PYTHONPATH": "",
@@ -36,12 +35,15 @@ def run(command: list[str], folder: Path, home: Path) -> subprocess.CompletedPro
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CEILING_DIRECTORIES": str(home.parent),
     }
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=60)
 
 
-def run_first_cell(folder: Path, home: Path, setup: str = "") -> subprocess.CompletedProcess:
-    """Execute the first cell in a folder, then print the folder of modules that it found."""
-    return run([sys.executable, "-c", f"{setup}\n{first_cell()}\nprint(sys.path[0])"], folder, home)
+def run(command: list[str], folder: Path, home: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=folder, env=settings(home), capture_output=True, encoding="utf-8", timeout=60)
+
+
+def run_first_cell(folder: Path, home: Path, cell: str | None = None) -> subprocess.CompletedProcess:
+    """Execute the first cell in a folder, then print the folder that it found."""
+    return run([sys.executable, "-c", f"{cell or first_cell()}\nprint(sys.path[0])"], folder, home)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def home(tmp_path_factory):
     """A home folder whose Drive holds a copy of the repository; git clones it when asked for the one on GitHub."""
     home = tmp_path_factory.mktemp("home")
     copy = home / "My Drive" / "Übung zwei"
-    parts = "*.py", "notebooks/*.ipynb", "exercises/**/*.*", "theory/*.*"
+    parts = "*.py", "notebooks/*.ipynb", "studies/*.ipynb", "exercises/**/*.*", "theory/*.*"
     for path in (path for part in parts for path in ROOT.glob(part) if path.is_file()):
         copied = copy / path.relative_to(ROOT)
         copied.parent.mkdir(parents=True, exist_ok=True)
@@ -62,61 +64,89 @@ def home(tmp_path_factory):
     return home
 
 
-def test_in_a_drive_folder_with_a_difficult_name(home):
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+
+
+def test_in_a_folder_with_a_difficult_name(home):
     root = home / "My Drive" / "Übung zwei"
-    for folder in root, root / "notebooks":
+    for folder in root, root / "notebooks", root / "exercises":
         done = run_first_cell(folder, home)
         assert Path(done.stdout.strip()) == root, done.stderr
 
 
-def test_elsewhere_it_says_what_to_do(home, tmp_path):
-    done = run_first_cell(tmp_path, home)
-    assert "FileNotFoundError" in done.stderr and f"open this notebook inside a clone of {GITHUB}" in done.stderr
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_where_only_the_notebook_is_open_it_clones_once(left, home, tmp_path):
+    """What a student has written into the clone is left alone the next time."""
+    folder = tmp_path / "Neuer Ordner ü"
+    clone = folder / "deep_learning_hw2"
+    (folder if left == "nothing" else clone).mkdir(parents=True)
+    done = run_first_cell(folder, home)
+    assert Path(done.stdout.splitlines()[-1]) == clone, done.stderr
+    (clone / "sweeps.py").write_text("mine = 1")
+    before = contents(folder)
+    for here in folder, clone, clone / "notebooks":
+        done = run_first_cell(here, home)
+        assert done.stdout.strip() == str(clone), done.stderr
+    assert contents(folder) == before
 
 
-def test_an_exercise_in_colab_finds_its_checker(home, tmp_path):
-    cell = first_cell("exercises/theory.ipynb")
-    code = f"{HOSTS['Colab']}\n{cell}\nimport checker; checker.check('', 'ce-psd')"
-    done = run([sys.executable, "-c", code], tmp_path, home)
-    assert done.stdout.strip() == "… ce-psd: not written yet", done.stderr
+def test_an_exercise_finds_its_checker(home, tmp_path):
+    """In a clone of its own, and in the repository."""
+    for folder in tmp_path, home / "My Drive" / "Übung zwei" / "exercises":
+        done = run([sys.executable, "-c", f"{first_cell(EXERCISE)}\n{CHECK}"], folder, home)
+        assert done.stdout.splitlines()[-1] == "… ce-psd: not written yet", done.stderr
 
 
-@every_host
-@pytest.mark.parametrize("left", ["nothing", "an empty folder", "the user's folder", "half a clone", "a whole clone"])
-def test_it_clones_what_is_not_there_and_loses_nothing(host, left, home, tmp_path):
-    clone, mine = tmp_path / "deep_learning_hw2", "what a student has written"
-    if left == "a whole clone":
-        run_first_cell(tmp_path, home, HOSTS[host])
-    elif left != "nothing":
-        clone.mkdir()
+@pytest.mark.parametrize("left", ["the user's folder", "half a clone", "a file"])
+def test_a_folder_of_that_name_is_not_changed(left, home, tmp_path):
+    clone = tmp_path / "deep_learning_hw2"
+    mine = clone if left == "a file" else clone / "mine.txt"
     if left == "half a clone":
-        (clone / ".git").mkdir()
+        (clone / ".git").mkdir(parents=True)
         (clone / ".git" / "index.lock").write_text("")
-    if clone.exists() and left != "an empty folder":
-        (clone / "mine.txt").write_text(mine)
-    done = run_first_cell(tmp_path, home, HOSTS[host])
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.splitlines()[-1]) == clone and (clone / "sweeps.py").read_bytes()
-    kept = [path.read_text() for path in tmp_path.rglob("mine.txt")]
-    assert kept == ([] if left in ("nothing", "an empty folder") else [mine])
-    assert ("set aside" in done.stdout) == (left not in ("nothing", "a whole clone"))
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("what a student has written")
+    before = contents(tmp_path)
+    done = run_first_cell(tmp_path, home)
+    assert "'deep_learning_hw2' already exists and is not an empty directory" in done.stdout
+    assert done.returncode == 1 and contents(tmp_path) == before
 
 
-@every_host
-def test_without_a_network_it_says_what_to_do(host, tmp_path):
+def test_without_a_network_it_says_so_and_leaves_nothing(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    (home / ".gitconfig").write_text('[url "http://127.0.0.1:9/"]\n insteadOf = https://github.com/\n')
-    done = run_first_cell(tmp_path, home, HOSTS[host])
-    assert f"git clone {GITHUB} brought no sweeps.py" in done.stderr
-    assert "unable to access" in done.stderr and "In Kaggle, turn on Internet" in done.stderr
+    (home / ".gitconfig").write_text('[url "http://no-such-host.invalid/"]\n insteadOf = https://github.com/\n')
+    done = run_first_cell(tmp_path, home)
+    assert "Could not resolve host" in done.stdout and done.returncode == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
-def test_with_the_wrong_address_it_says_so(home, tmp_path):
+def test_the_reader_sees_what_git_says(home, tmp_path, monkeypatch):
+    """In a kernel, too, in whose output it stands above the error, and the next cells are not run."""
+    (tmp_path / "deep_learning_hw2").mkdir()
+    (tmp_path / "deep_learning_hw2" / "mine.txt").write_text("")
+    for name, value in settings(home).items():
+        monkeypatch.setenv(name, value)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(first_cell())])
+    with pytest.raises(CellExecutionError):
+        NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    said, error = notebook.cells[0].outputs
+    assert "already exists and is not an empty directory" in said.text and error.output_type == "error"
+
+
+def test_with_the_wrong_address_it_stops(home, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     for command in ["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "another repository"]:
         assert run(["git", *command], other, home).returncode == 0
-    cell = first_cell().replace(GITHUB, other.as_uri())
-    done = run([sys.executable, "-c", f"{HOSTS['Colab']}\n{cell}"], tmp_path, home)
-    assert "brought no sweeps.py" in done.stderr and "Is REPOSITORY the right address?" in done.stderr
+    done = run_first_cell(tmp_path, home, first_cell().replace(GITHUB, other.as_uri()))
+    assert done.returncode == 1 and "Cloning into 'deep_learning_hw2'" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_in_a_folder_that_cannot_be_written_it_says_so(home, tmp_path):
+    folder = tmp_path / "read-only"
+    folder.mkdir(mode=0o500)
+    done = run_first_cell(folder, home)
+    assert done.returncode == 1 and "Permission denied" in done.stdout

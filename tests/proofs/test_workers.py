@@ -1,5 +1,5 @@
 """Runs side by side on this machine's processes and on a dask cluster: the same numbers, each run alone in its process;
-whole notebooks on a cluster, too."""
+whole studies on a cluster, too."""
 
 import contextlib
 import os
@@ -142,11 +142,11 @@ def text(output: nbformat.NotebookNode) -> str:
     return re.sub(r"T_[0-9a-f]+|0x[0-9a-f]+|base64,[^\"]*", "", "".join(texts))  # what is new in each run
 
 
-@pytest.mark.parametrize("name", ["02_mnist_mlp", "03_losses_and_regularization"])
-def test_a_notebook_runs_on_a_cluster_unchanged(name, distributed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["forty_splits", "batch_normalisation"])
+def test_a_study_runs_on_a_cluster_unchanged(name, distributed, tmp_path, monkeypatch):
     """With one line more, and the same numbers to the last digit shown."""
     monkeypatch.setenv("MNIST", "5k")
-    path = ROOT / "notebooks" / f"{name}.ipynb"
+    path = ROOT / "studies" / f"{name}.ipynb"
     with cluster_in(tmp_path) as address:
         line = "import joblib, distributed; client = distributed.Client({!r}); joblib.parallel_config(backend='dask');"
         found = outputs(path, line.format(address))
