@@ -169,7 +169,7 @@ GIVEN = [  # what a student gets as it is; the modules below come with holes
 ]
 KEPT = [  # what is not asked for
     *("Layer", "add_grad", "Loss", "Step", "set_seed", "without_input_grad", "prepare"),
-    *("largest", "above", "yes_or_no", "labels", "identity", "guess", "AutogradLoss", "with_backward"),
+    *("largest", "above", "labels", "guess", "AutogradLoss", "with_backward"),
     *("shifted", "use_style", "show_source", "show_gif"),
 ]
 FIRST_CELL = """# Find the modules of the homework.
