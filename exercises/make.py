@@ -3,16 +3,20 @@
 A task's cell is the solution's signature with a hole for the body. The notebooks are executed as they are shipped. One
 that somebody has worked in is not overwritten without --force.
 
-python exercises/make.py --hand-out homework2.zip packs the homework without its solution, for students.
+python exercises/make.py --hand-out homework2.zip packs the homework without its solution, for students;
+python exercises/make.py --nbgrader FOLDER makes a course of nbgrader's of it, with a point for each task.
 """
 
 import ast
 import hashlib
 import inspect
+import os
 import re
 import sys
+import tempfile
 import textwrap
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -56,10 +60,13 @@ def signature(function: object) -> str:
     return "\n".join([f"def {definition.name}(", *(f"    {part}," for part in parts), "):"])
 
 
-def skeleton(name: str, docstring: str) -> str:
-    """The solution's class or function with holes for bodies."""
-    solution = find(name)
+def skeleton(task: str, docstring: str) -> str:
+    """The solution's class or function with holes for bodies; a task may bring its own signature, name(arguments)."""
+    name, given, arguments = task.partition("(")
     doc = f'"""{docstring.strip()}"""'
+    if given:
+        return f"def {name}({arguments}:\n" + textwrap.indent(f"{doc}\n{HOLE}", "    ")
+    solution = find(name)
     if not inspect.isclass(solution):
         return f"{signature(solution)}\n" + textwrap.indent(f"{doc}\n{HOLE}", "    ")
     own = [c for c in solution.__mro__ if c.__module__ in [m.__name__ for m in MODULES]]
@@ -110,17 +117,23 @@ def notebook(file: str, title: str, body: str) -> nbformat.NotebookNode:
         "(THEORY)", f"({blob}theory/theory.pdf)"
     )
     body = body.replace("(SOLVED", f"({blob}notebooks/{file}.ipynb")
-    fences = re.split(r"^```(python|task|formula|hint) ?(\S*)\n(.*?)^```$", body, flags=re.M | re.S)
+    fences = re.split(r"^```(python|task|formula|hint) ?([^\n]*)\n(.*?)^```$", body, flags=re.M | re.S)
     for text, kind, name, content in zip(*[iter([*fences, "", "", ""])] * 4, strict=True):
         cells += [("markdown", part.strip()) for part in text.split("\n+++\n") if part.strip()]
         if kind == "python":
             cells.append(("code", content))
         elif kind == "hint":
-            cells.append(("markdown", f"<details><summary>Hint</summary>\n\n{content.strip()}\n\n</details>"))
+            summary = "Hint" if "<details>" not in cells[-1][1] else "Another hint"
+            cells.append(("markdown", f"<details><summary>{summary}</summary>\n\n{content.strip()}\n\n</details>"))
         elif kind == "task":
-            cells += [("code", skeleton(name, content)), ("code", f"check({name})")]
+            answer = name.partition("(")[0]
+            cells += [("code", skeleton(name, content)), ("code", f"check({answer})")]
         elif kind == "formula":
             cells += [("markdown", content), ("code", f'answer = r""\ncheck(answer, "{name}")')]
+    tasks = [task for kind, source in cells if kind == "code" for task in asked(source)]
+    names = textwrap.indent(",\n".join(f'"{name}"' for name in tasks), "    ")
+    cells.append(("markdown", "**How far are you?** The file keeps it for the next time."))
+    cells.append(("code", f'progress(\n{names},\n    file="progress_{file[:2]}.json",\n)'))
     first = next(i for i, (kind, _) in enumerate(cells) if kind == "code")
     cells.insert(first, ("code", first_cell()))
     made = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
@@ -128,6 +141,12 @@ def notebook(file: str, title: str, body: str) -> nbformat.NotebookNode:
         new = nbformat.v4.new_markdown_cell if kind == "markdown" else nbformat.v4.new_code_cell
         made.cells.append(new(source.strip(), id=f"{file[:2]}-{number:03d}"))
     return made
+
+
+def asked(source: str) -> list[str]:
+    """The task that a cell checks: its last line is check(name) or check(answer, "name")."""
+    match = re.search(r'^check\((?:(\w+)|\w+, "([\w-]+)")\)$', source, flags=re.M)
+    return [match[1] or match[2]] if match else []
 
 
 def execute(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -162,51 +181,80 @@ def write(force: bool = False) -> None:
 
 # ------------------------------------------------------------------------------------------------- the hand-out
 
-GIVEN = [  # what a student gets as it is; the modules below come with holes
-    *(f"exercises/{name}.py" for name in ("checker", "check_code", "check_formulas", "diagnoses")),
-    *("theory/evaluator.py", "theory/questions.pdf", "data/titanic.csv", "requirements.txt", "LICENSE"),
-    *("checks.py", "data_utils.py"),
-]
-KEPT = [  # what is not asked for
-    *("Layer", "add_grad", "Loss", "Step", "set_seed", "without_input_grad", "prepare"),
-    *("largest", "above", "labels", "guess", "AutogradLoss", "with_backward"),
-    *("shifted", "use_style", "show_source", "show_gif"),
-]
-FIRST_CELL = """# Find the modules of the homework.
+GIVEN = "theory/questions.pdf", "data/titanic.csv", "requirements.txt", "LICENSE", "checks.py", "data_utils.py"
+WANTED = {  # of the modules; and what these need
+    layers: {"Layer", "add_grad"},
+    losses: {"Loss", "CosineEmbeddingLoss"},
+    optim: {"Step"},
+    train_utils: {"set_seed"},
+}
+FIRST_CELL = """# Find the homework: above this notebook, in Colab's files, or in a mounted Drive.
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
-root = next((p for p in [Path.cwd(), *Path.cwd().parents] if (p / "train_utils.py").is_file()), None)
-if root is None:
-    raise FileNotFoundError(f"no train_utils.py above {Path.cwd()}: open this notebook inside the unpacked folder")
-sys.path[:0] = [str(root), str(root / "exercises"), str(root / "theory")]"""
+if Path("homework2.zip").is_file():
+    ZipFile("homework2.zip").extractall()
+places = [*Path("here").resolve().parents, Path("homework2").resolve(), Path("/content/drive/MyDrive/homework2")]
+root = next((p for p in places if (p / "exercises" / "checker").is_dir()), None)
+assert root, "open this notebook in the unpacked folder homework2, or put homework2.zip beside it"
+sys.path[:0] = [str(root), str(root / "exercises")]"""
 READ_ME = """# Homework 2
 
     python -m pip install -r requirements.txt && python -m jupyter lab exercises
 
 Four notebooks in `exercises/` are to be worked in; `theory/questions.pdf` has the theory questions. Each task is a
-cell with a hole, and a cell that checks it.
+cell with a hole, and a cell that checks it. The modules have what the tasks use, and nothing of what they ask for.
+
+**In Colab:** open a notebook of `exercises/` there (*File, Upload notebook*), and upload `homework2.zip` as it is
+(the folder symbol on the left, then the arrow); the first cell unpacks it. Colab forgets uploaded files with each new
+runtime. To keep them, unpack the zip into your Drive as `MyDrive/homework2`, open the notebook there, and run
+`from google.colab import drive; drive.mount("/content/drive")` before its first cell.
 """
 
 
-def emptied(source: str) -> str:
-    """A module whose functions and methods, but those in KEPT, are holes; of a docstring the first line is left."""
+def given(module: object) -> str:
+    """Of a module what is WANTED, and what that uses."""
+    source = Path(module.__file__).read_text(encoding="utf-8")
     tree, lines = ast.parse(source), source.splitlines()
-    for node in reversed([n for n in tree.body if getattr(n, "name", None) not in (None, *KEPT)]):
-        inner = node.body if isinstance(node, ast.ClassDef) else [node]
-        for function in reversed([n for n in inner if isinstance(n, ast.FunctionDef)]):
-            lines[function.body[0].lineno - 1 : function.end_lineno] = [" " * function.body[0].col_offset + HOLE]
-        if isinstance(node, ast.ClassDef) and ast.get_docstring(node):
-            doc = node.body[0]
-            first = lines[doc.lineno - 1].rstrip('"')
-            lines[doc.lineno - 1 : doc.end_lineno] = [f'{first}"""']
-    return "\n".join(lines) + "\n"
+    defined = {name: node for node in tree.body for name in names_of(node)}
+    wanted, kept = [*WANTED[module]], []
+    while wanted:
+        node = defined.get(wanted.pop())
+        if node is not None and node not in kept:
+            kept.append(node)
+            wanted += [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
+    used = {inner.id for node in kept for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    imports = [line for node in tree.body for line in needed(node, used)]
+    parts = [f'"""What the homework gives of {module.__name__}.py."""', "\n".join(imports)]
+    for node in sorted(kept, key=lambda node: node.lineno):
+        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+        parts.append("\n" + "\n".join(lines[first - 1 : node.end_lineno]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def names_of(node: ast.stmt) -> list[str]:
+    """What a statement of a module defines."""
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return [node.name] if isinstance(node, ast.ClassDef | ast.FunctionDef) else []
+
+
+def needed(node: ast.stmt, used: set[str]) -> Iterator[str]:
+    """An import, of the names that are used."""
+    if not isinstance(node, ast.Import | ast.ImportFrom):
+        return
+    node.names = [alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) in used]
+    if node.names:
+        yield ast.unparse(node)
 
 
 def without_solution(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook without what leads to the solution: badges, links, and the cell that clones the repository."""
     for cell in made.cells:
         cell.source = re.sub(r"(\[!\[Open in .*\n)+\n|\n\n\*\[Solved\].*", "", cell.source)
+        cell.source = re.sub(r"^\*\[Solved\].*\n\n", "", cell.source)
         cell.source = re.sub(r" The solved notebook is \[here\][^\n]*| The derivations, [^\n]*", "", cell.source)
         cell.source = re.sub(r"\[([^]]*)\]\([^)]*questions.pdf\)", r"[\1](../theory/questions.pdf)", cell.source)
         cell.source = cell.source.replace(COLAB, "")
@@ -215,26 +263,89 @@ def without_solution(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return made
 
 
-def hand_out(path: str | Path) -> Path:
-    """A zip with the homework and without its solution: the notebooks, the checker, and the modules with holes."""
-    path = Path(path)
-    if path.suffix != ".zip":
-        raise SystemExit(f"expected the name of a .zip file, got {path}")
+def homework() -> dict[str, bytes]:
+    """The files of the homework without its solution, by their path."""
     files = {name: (ROOT / name).read_bytes() for name in GIVEN} | {"README.md": READ_ME.encode()}
-    for module in MODULES:
-        name = f"{module.__name__}.py"
-        files[name] = emptied((ROOT / name).read_text(encoding="utf-8")).encode()
+    files |= {f"exercises/checker/{path.name}": path.read_bytes() for path in (HERE / "checker").glob("*.py")}
+    files |= {f"{module.__name__}.py": given(module).encode() for module in WANTED}
     for file, made in notebooks().items():
         files[f"exercises/{file}.ipynb"] = (nbformat.writes(without_solution(made)) + "\n").encode()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in sorted(files.items()):
-            archive.writestr(f"homework2/{name}", content)
-    print(f"wrote {path}: {len(files)} files")
+    return files
+
+
+def hand_out(path: str | Path) -> Path:
+    """A zip with the homework and without its solution. An old one is replaced when the new one is whole."""
+    path = Path(path)
+    if path.suffix != ".zip":
+        raise SystemExit(f"expected the name of a .zip file, got {str(path)!r}")
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".zip", delete=False) as new:
+            with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in sorted(homework().items()):
+                    archive.writestr(f"homework2/{name}", content)
+            new.flush()
+        os.chmod(new.name, 0o644)
+        os.replace(new.name, path)
+    except OSError as error:
+        if "new" in locals():
+            Path(new.name).unlink(missing_ok=True)
+        raise SystemExit(f"{path} cannot be written: {error}. What was there before is as it was.") from None
+    print(f"wrote {path}")
     return path
 
 
+# ------------------------------------------------------------------------------------------------- for nbgrader
+
+CONFIG = """c = get_config()
+c.CourseDirectory.course_id = "homework2"
+c.ClearSolutions.enabled = False  # there is none: a task's cell is a hole
+"""
+
+
+def nbgrader(folder: str | Path) -> Path:
+    """A course folder: source/homework2 has the homework, a locked cell with a point behind each task."""
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise SystemExit(f"{folder} is not empty: give a new folder")
+    files = homework()
+    for name, content in files.items():
+        path = folder / "source" / "homework2" / name
+        if name.endswith(".ipynb"):  # nbgrader looks for them at the top
+            path = folder / "source" / "homework2" / Path(name).name
+            content = (nbformat.writes(graded(nbformat.reads(content.decode(), as_version=4))) + "\n").encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+    print(f"wrote {folder}: nbgrader generate_assignment homework2")
+    return folder
+
+
+def graded(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Each check in a locked cell of its own, where a wrong answer is an error, and nbgrader gives no point."""
+    cells = []
+    for cell in made.cells:
+        for task in asked(cell.source) if cell.cell_type == "code" else []:
+            before, _, call = cell.source.strip().rpartition("\n")
+            if before:
+                own = mark(f"answer-{task}", 0)
+                cells.append(nbformat.v4.new_code_cell(before, id=f"{cell.id}-answer", metadata=own))
+            else:
+                cells[-1].metadata = mark(f"answer-{task}", 0)
+            cell.source, cell.metadata = call.replace(")", ", strict=True)"), mark(f"check-{task}", 1)
+        cells.append(cell)
+    made.cells = [cell for cell in cells if not cell.source.startswith(("progress(", "**How far"))]
+    return made
+
+
+def mark(name: str, points: int) -> dict:
+    """nbgrader's metadata of a student's cell, or with points of a locked check."""
+    grade = {"grade": points > 0, "solution": not points, "locked": points > 0, "task": False, "schema_version": 3}
+    return {"nbgrader": grade | {"grade_id": name, "cell_type": "code"} | ({"points": points} if points else {})}
+
+
 if __name__ == "__main__":
-    if "--hand-out" in sys.argv:
-        hand_out("".join(sys.argv[sys.argv.index("--hand-out") + 1 :]))
+    option = next((arg for arg in ("--hand-out", "--nbgrader") if arg in sys.argv), None)
+    if option:
+        {"--hand-out": hand_out, "--nbgrader": nbgrader}[option]("".join(sys.argv[sys.argv.index(option) + 1 :]))
     else:
         write(force="--force" in sys.argv[1:])

@@ -1,8 +1,11 @@
 """The checker of the exercises: right answers are right, and nonsense is not (wrong ones: proofs/)."""
 
 import io
+import json
 import linecache
 import math
+import time
+import tracemalloc
 from functools import wraps
 
 import numpy as np
@@ -14,16 +17,17 @@ from sklearn.neural_network import MLPClassifier
 from torch import nn
 from tqdm import tqdm
 
+import checker
 import layers
 import losses
 import optim
 import plot_utils
 import train_utils
-from checker import check, diagnose, ready
+from checker import check, diagnose, progress, ready
 from layers import Layer, add_grad
 from losses import Loss
 from optim import Step
-from right_answers import RIGHT, RIGHT_FORMULAS
+from right_answers import RIGHT, RIGHT_FORMULAS, RIGHT_VARIANTS
 
 
 def answer(name, code):
@@ -43,7 +47,20 @@ def test_a_students_right_answer_is_right(name):
     assert kind == "right", text
 
 
-@pytest.mark.parametrize("name", [name for name in RIGHT if name != "loss_setting"])
+@pytest.mark.parametrize(("name", "code"), RIGHT_VARIANTS)
+def test_another_right_answer_is_right(name, code):
+    kind, text = diagnose(answer(name, code), name)
+    assert kind == "right", text
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_inference_mode_around_check_changes_nothing(name):
+    with torch.inference_mode():
+        kind, text = diagnose(answer(name, RIGHT[name]), name)
+    assert kind == "right", text
+
+
+@pytest.mark.parametrize("name", [name for name in RIGHT if name not in ("loss_setting", "line_search")])
 def test_the_solution_is_right(name):
     solutions = [vars(module).get(name) for module in (layers, losses, optim, train_utils, plot_utils)]
     kind, text = diagnose(next(s for s in solutions if s is not None and not s.__module__.startswith("torch")), name)
@@ -73,6 +90,54 @@ def test_an_error_is_shown_at_the_students_line():
     code = RIGHT["FCLayer"].replace("self.X.T @ delta", "self.x.T @ delta")
     kind, text = diagnose(answer("FCLayer", code), "FCLayer")
     assert kind == "error" and "add_grad(self.W, self.x.T @ delta)" in text and "has no attribute 'x'" in text
+
+
+def test_what_does_not_end_is_interrupted_at_its_line():
+    endless = answer(
+        "GD", "def GD(f, theta0, alpha, stop_tolerance, max_steps):\n    while True:\n        alpha = alpha * 1"
+    )
+    begun = time.monotonic()
+    kind, text = diagnose(endless, "GD", limit=0.5)
+    assert (kind == "endless" and "alpha = alpha * 1" in text) or "while True" in text
+    assert time.monotonic() - begun < 5
+
+
+def test_what_is_printed_takes_no_memory():
+    printing = RIGHT["GD"].replace("        old = value\n", "        old = value\n        print('x' * 100_000)\n")
+    tracemalloc.start()
+    kind, text = diagnose(answer("GD", printing), "GD")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert kind == "right" and peak < 5e6, (text, peak)
+
+
+def test_a_descent_that_never_stops_ends_before_its_history_fills_the_memory():
+    code = RIGHT["GD"].replace("range(max_steps)", "iter(int, 1)").replace("            break", "            pass")
+    begun = time.monotonic()
+    kind, _ = diagnose(answer("GD", code), "GD")
+    assert kind == "no end" and time.monotonic() - begun < 5
+
+
+def test_a_strict_check_raises():
+    with pytest.raises(AssertionError, match="softmax-ce-grad: the formula has the wrong sign"):
+        check("y - yh", "softmax-ce-grad", strict=True)
+    check("yh - y", "softmax-ce-grad", strict=True)
+
+
+def test_progress_is_kept_and_asks_nothing_twice(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(checker, "seen", {})
+    file = tmp_path / "progress.json"
+    check("yh - y", "softmax-ce-grad")
+    monkeypatch.setattr(checker, "diagnose", lambda *_: pytest.fail("asked again"))
+    progress("softmax-ce-grad", "ce-psd", file=file)
+    assert json.loads(file.read_text()) == {"softmax-ce-grad": "right"}
+    monkeypatch.setattr(checker, "seen", {})  # the next session
+    progress("softmax-ce-grad", "ce-psd", file=file)
+    file.write_text("{")
+    progress("softmax-ce-grad", file=file)
+    assert file.read_text() == "{"
+    printed = capsys.readouterr().out
+    assert "right (found earlier)" in printed and "cannot be read" in printed and "1 of 2 are right" in printed
 
 
 @pytest.mark.parametrize(("factor", "kind"), [(1, "right"), (-1, "sign")])

@@ -33,7 +33,7 @@ def test_as_shipped_nothing_is_written_and_nothing_fails(name):
         for output in cell.get("outputs", []):
             assert output.output_type == "stream" and output.name == "stdout", output
             assert all(line.startswith("…") for line in output.text.splitlines()), output.text
-        if "check(" in cell.source and cell.cell_type == "code" and "import" not in cell.source:
+        if make.asked(cell.source) and cell.cell_type == "code":
             assert "not written yet" in cell.outputs[0].text
 
 
@@ -80,13 +80,38 @@ def handed_out(folder):
 
 def test_the_hand_out_has_no_line_of_the_solution(tmp_path):
     homework = handed_out(tmp_path)
-    made = [path for path in homework.rglob("*.*") if path.relative_to(homework).as_posix() not in make.GIVEN]
+    made = [homework / f"{module.__name__}.py" for module in make.WANTED]
     handed = {line.strip() for path in made for line in path.read_text(encoding="utf-8").splitlines()}
+    notebooks = [nbformat.read(path, as_version=4) for path in homework.glob("exercises/*.ipynb")]
+    handed |= {line.strip() for nb in notebooks for cell in nb.cells for line in cell.source.splitlines()}
     for module in make.MODULES:
         name = f"{module.__name__}.py"
-        gone = set((make.ROOT / name).read_text(encoding="utf-8").splitlines()) - set(
-            (homework / name).read_text(encoding="utf-8").splitlines()
-        )
-        lines = {line.strip() for line in gone if len(line.strip()) > 25 and re.search(r"[-+*/@=(]", line)}
+        kept = (homework / name).read_text(encoding="utf-8").splitlines() if (homework / name).exists() else []
+        gone = set((make.ROOT / name).read_text(encoding="utf-8").splitlines()) - set(kept)
+        code = [line.strip() for line in gone if not re.match(r"\s*(class|def) ", line)]
+        lines = {line for line in code if len(line) > 25 and re.search(r"[-+*/@=(]", line)}
         assert len(lines) > 15 and not lines & handed, lines & handed
     assert make.repository() not in "".join(handed)
+
+
+def test_no_line_of_the_checker_gives_the_solution_away():
+    checker = "\n".join(path.read_text(encoding="utf-8") for path in EXERCISES.glob("checker/*.py"))
+    code = "".join(checker.split())
+    for name, text in RIGHT.items():
+        body = [line.strip() for line in text.splitlines() if re.search(r"[-+*/@]", line) and "=" in line]
+        for line in body:
+            formula = "".join(line.partition("=")[2].replace("self.", "").split())
+            assert len(formula) < 12 or "(*" in formula or formula not in code, (name, line)
+
+
+def test_a_hand_out_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "homework2.zip"
+    path.write_text("the old one")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(SystemExit, match="No space left"):
+        make.hand_out(path)
+    assert path.read_text() == "the old one" and [*tmp_path.iterdir()] == [path]

@@ -1,5 +1,6 @@
 """The checker of the exercises: each wrong answer of the catalogue gets its own diagnosis."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from checker import TASKS, diagnose
+from checker import diagnose
+from checker.core import TASKS
 from right_answers import RIGHT, RIGHT_FORMULAS
 from test_checker import answer
 from wrong_answers import WRONG, WRONG_FORMULAS
@@ -28,6 +30,25 @@ def test_a_wrong_formula_gets_its_own_diagnosis(label, kind, text):
     assert diagnose(text, label)[0] == kind, diagnose(text, label)[1]
 
 
+def collected(file):
+    return json.loads((Path(__file__).parent / file).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("label", "texts"), collected("right_formulas.json").items())
+def test_right_formulas_in_many_spellings_are_read(label, texts):
+    """1,700 of them: LaTeX of many hands and programs, Unicode, Python."""
+    refused = [(text, found) for text in texts if (found := diagnose(text, label))[0] != "right"]
+    assert not refused
+
+
+def test_wrong_formulas_are_named():
+    """745 of them; what is unreadable has no name, nor has what is only shown to be wrong."""
+    kinds = [diagnose(text, label)[0] for label, text, _ in collected("wrong_formulas.json")]
+    assert "right" not in kinds and "error" not in kinds
+    unnamed = sum(kind in ("wrong", "unreadable", "endless") for kind in kinds)
+    assert unnamed < 0.05 * len(kinds)
+
+
 def test_the_catalogue_is_large_and_knows_every_task():
     assert len({(name, kind) for name, kind, *_ in WRONG + WRONG_FORMULAS}) > 150
     assert set(RIGHT) | set(RIGHT_FORMULAS) == set(TASKS)
@@ -41,4 +62,4 @@ def test_a_formula_in_python_needs_nothing_that_ran_before():
         [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=True
     )
     right, unreadable = done.stdout.splitlines()[:2]
-    assert right.startswith("✓") and unreadable.startswith("?") and "SyntaxError" in unreadable
+    assert right.startswith("✓") and unreadable.startswith("?") and "not Python" in unreadable

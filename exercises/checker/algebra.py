@@ -1,0 +1,178 @@
+"""The algebra of formulas: numbers, vectors as columns, matrices, indices. What does not fit is quoted as typed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .core import Found
+
+
+class Unreadable(Exception):
+    """What was typed cannot be read: a sentence on it."""
+
+
+class Unbound(Exception):
+    """An index without a value: its letter, and the number of its values if what it indexes is known."""
+
+    def __init__(self, letter: str, size: int | None) -> None:
+        super().__init__(letter)
+        self.letter, self.size = letter, size
+
+
+@dataclass
+class Values:
+    """What the symbols are (numbers, arrays of one or two dimensions, functions), and the indices' values, from 0.
+
+    mean: what the symbols are inside of an expectation. size: the range of an index that indexes nothing.
+    """
+
+    names: dict[str, Any]
+    size: int = 0
+    mean: dict[str, Any] = field(default_factory=dict)
+    index: dict[str, int] = field(default_factory=dict)
+
+    def bind(self, **index: int) -> "Values":
+        return Values(self.names, self.size, self.mean, self.index | index)
+
+
+class Node(NamedTuple):
+    value: Callable[[Values], np.ndarray]
+    text: str  # as typed
+
+
+def column(x: Any) -> np.ndarray:
+    """A vector as a column, and what has one entry as a number."""
+    if np.asarray(x).dtype.kind not in "biuf":
+        raise Found("no number", f"its value is no number or array of numbers, but {type(x).__name__}.")
+    x = np.asarray(x, dtype=float)
+    return x.reshape(()) if x.size == 1 else x[:, None] if x.ndim == 1 else x
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """A column as an array of one dimension."""
+    return x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x
+
+
+def shape(x: np.ndarray) -> str:
+    if not x.ndim:
+        return "a number"
+    return f"a vector of {len(x)} entries" if x.shape[1] == 1 else f"of shape {x.shape}"
+
+
+def multiply(operator: str, a: Node, b: Node, v: Values) -> np.ndarray:
+    x, y = a.value(v), b.value(v)
+    if not x.ndim or not y.ndim:
+        return x * y
+    vectors = x.shape[1] == y.shape[1] == 1
+    if operator in (r"\odot", r"\circ") and x.shape == y.shape:
+        return x * y
+    if operator == "*" and vectors and x.shape == y.shape:
+        return x * y
+    if operator == r"\otimes" and vectors:
+        return x @ y.T
+    if operator == r"\cdot" and vectors and x.shape == y.shape:
+        return column(x.T @ y)
+    if operator not in (r"\odot", r"\circ", r"\otimes") and x.shape[1] == y.shape[0]:
+        return column(x @ y)
+    raise Found("shapes", f"{a.text} is {shape(x)}, and {b.text} is {shape(y)}: they cannot be multiplied so.")
+
+
+def add(terms: list[tuple[int, Node]], v: Values) -> np.ndarray:
+    total, before = None, ""
+    for sign, node in terms:
+        x = sign * node.value(v)
+        if total is not None and not total.ndim and x.ndim and before == "1":  # 1 for a vector of ones
+            total = np.full_like(x, total)
+        if total is not None and total.ndim and not x.ndim and node.text == "1":
+            x = np.full_like(total, x)
+        if total is not None and total.shape != x.shape:
+            kind = "shapes" if total.ndim and x.ndim else "number and vector"
+            raise Found(
+                kind, f"{before} is {shape(total)}, and {node.text} is {shape(x)}: they cannot be added or subtracted."
+            )
+        total, before = (x if total is None else total + x), node.text
+    return total
+
+
+def divide(a: Node, b: Node, v: Values) -> np.ndarray:
+    x, y = a.value(v), b.value(v)
+    if y.ndim:
+        raise Found("division by a vector", f"{b.text}, by which {a.text} is divided, is {shape(y)}, and no number.")
+    return x / y
+
+
+def power(base: Node, exponent: Node, v: Values) -> np.ndarray:
+    x, n = base.value(v), exponent.value(v)
+    if n.ndim:
+        raise Found("shapes", f"the exponent {exponent.text} is {shape(n)}, and no number.")
+    if not x.ndim:
+        return x**n
+    if n == 0.5 and x.shape == x.T.shape and np.allclose(x, x.T) and (np.linalg.eigvalsh(x) >= 0).all():
+        values, vectors = np.linalg.eigh(x)
+        return vectors * values**0.5 @ vectors.T
+    if x.shape[0] != x.shape[1] or n != int(n):
+        raise Found("power of a vector", f"{base.text} is {shape(x)}, and has no power {exponent.text}.")
+    return np.linalg.matrix_power(x, int(n))
+
+
+def norm(x: np.ndarray, order: float = 2.0) -> np.ndarray:
+    return np.asarray(np.linalg.norm(flat(x), order) if x.ndim else abs(x))
+
+
+def entry(x: Any, indices: list[str], v: Values, text: str) -> np.ndarray:
+    """x_i, x_{ij}, a row of a matrix as a column; a number is the same for all indices."""
+    x = np.asarray(x, dtype=float)
+    if not x.ndim:
+        return x
+    if not indices:
+        return column(x)
+    x = flat(x) if len(indices) == 1 else x
+    if len(indices) > x.ndim:
+        raise Unreadable(f"{text} has {len(indices)} indices, where there is {shape(column(x))}")
+    places = []
+    for axis, i in enumerate(indices):
+        if i not in v.index and not i.isdigit():
+            if i == ":":
+                places.append(slice(None))
+                continue
+            raise Unbound(i, x.shape[axis])
+        place = int(i) - 1 if i.isdigit() else v.index[i]
+        if not 0 <= place < x.shape[axis]:
+            raise Found(
+                "sum bounds", f"in {text} the index {i} is {place + 1}, and there are only {x.shape[axis]} entries."
+            )
+        places.append(place)
+    return column(x[tuple(places)])
+
+
+def extent(body: Node, v: Values, letter: str) -> int:
+    """How many values has this index in the body? As many as what it indexes has entries."""
+    index = {i: n for i, n in v.index.items() if i != letter}
+    for _ in range(9):
+        try:
+            body.value(Values(v.names, v.size, v.mean, index))
+            break
+        except Unbound as free:
+            if free.letter == letter and free.size:
+                return free.size
+            index[free.letter] = 0  # also of the letter itself, where it stands in a condition
+    return v.size
+
+
+def values_of(node: Node, v: Values) -> tuple[np.ndarray, list[str]]:
+    """The value, and the indices that nobody has bound: then an array with an axis for each, in alphabetical order."""
+    free: dict[str, int] = {}
+    while True:
+        try:
+            value = node.value(v.bind(**dict.fromkeys(free, 0)))
+            break
+        except Unbound as unbound:
+            free[unbound.letter] = unbound.size or v.size
+    if not free:
+        return value, []
+    letters = sorted(free)
+    sizes = [free[i] for i in letters]
+    entries = [node.value(v.bind(**dict(zip(letters, places, strict=True)))) for places in np.ndindex(*sizes)]
+    return np.reshape(entries, (*sizes, *np.shape(entries[0]))), letters
