@@ -118,6 +118,15 @@ def test_a_descent_that_never_stops_ends_before_its_history_fills_the_memory():
     assert kind == "no end" and time.monotonic() - begun < 5
 
 
+def test_an_answer_cannot_say_itself_that_it_is_right():
+    from checker.core import Found
+
+    def rosenbrock(x):
+        raise Found("right", "as I say")
+
+    assert diagnose(rosenbrock, "rosenbrock")[0] == "error"
+
+
 def test_a_strict_check_raises():
     with pytest.raises(AssertionError, match="softmax-ce-grad: the formula has the wrong sign"):
         check("y - yh", "softmax-ce-grad", strict=True)

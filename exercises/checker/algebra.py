@@ -13,6 +13,10 @@ class Unreadable(Exception):
     """What was typed cannot be read: a sentence on it."""
 
 
+class Unknown(Unreadable):
+    """A symbol that has no value here."""
+
+
 class Unbound(Exception):
     """An index without a value: its letter, and the number of its values if what it indexes is known."""
 

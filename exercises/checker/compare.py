@@ -60,6 +60,9 @@ def _judge(what: str, cases: list[Case]) -> None:
         explained = [same(case.ours, case.wrong[kind][0]) for case in cases if kind in case.wrong]
         if all(explained) and all(kind in case.wrong for case in bad):
             raise Found(kind, next(case.wrong[kind][1] for case in bad))
+    for kind in dict.fromkeys(kind for case in bad for kind in case.wrong):
+        if all(kind in case.wrong and same(case.ours, -array(case.wrong[kind][0])) for case in cases):
+            raise Found(f"{kind}, and the sign", f"the sign is wrong, and {next(case.wrong[kind][1] for case in bad)}")
     _shape(what, bad)
     good = [case for case in cases if same(case.ours, case.truth)]
     for tag in sorted(set.intersection(*(case.tags for case in bad))):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.functional import hessian, jacobian
 
 from . import latex, python
-from .algebra import Node, Unreadable, Values, column, values_of
+from .algebra import Node, Unknown, Unreadable, Values, column, values_of
 from .compare import Case, Mistakes, judge, same
 from .core import TASKS, Found, need
 from .tokens import spelled
@@ -109,11 +109,15 @@ def case_of(text: str, problem: Problem, free: str) -> Case:
 
 def value_of(text: str, problem: Problem, free: str) -> tuple[np.ndarray, set[str]]:
     """The value of a formula, an axis for each index that is asked for, and the symbols that occur in it."""
-    readings = [in_latex, in_python] if re.search(r"\\|_\{|\^", text) else [in_python, in_latex]
+    in_numpy = text.isascii() and "\\" not in text and re.search(r"\bnp\.|@|\*\*|\.T\b|\b(?:sum|inv|dot|outer)\(", text)
+    in_tex = not in_numpy and re.search(r"\\|_\{|\^|[a-zA-Z]'+\(", text)
+    readings = [in_python] if in_numpy else [in_latex, in_python] if in_tex else [in_python, in_latex]
     first = None
     for reading in readings:
         try:
             return reading(text, problem, free)
+        except Unknown as error:
+            first = first or Found("another symbol", f"{error}.")
         except Unreadable as error:
             first = first or Found("unreadable", f"it cannot be read: {error}.")
         except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
@@ -202,7 +206,7 @@ def softmax(z: Any) -> np.ndarray:
 
 SYMBOL = r"(?:\\(?:yh|gamma|delta|lambda|nu|tau|varphi|phi|one)\b|\\(?:hat|tilde) *\{?[a-zA-Z]\}?"
 SYMBOL += r"|(?<![\\a-zA-Z])[a-zA-Z]\w*)"
-SYMBOL += r"(?:_\{?\w+\}?|\[\w(?:, ?\w)?\]|'+(?:\([^()]*\))?)?"
+SYMBOL += r"(?:_\{\w+\}|(?<=[\\}])_\w|(?<![\\}])_\w+|\[\w(?:, ?\w)?\]|'+(?:\([^()]*\))?)?"
 TRANSPOSED = r"\.T\b|\\T(?![A-Za-z])|\^ *(?:T|\\top|\{ *(?:T|\\top) *\})"
 SQUARED = r"\*\* *2|\^ *(?:2|\{2\})"
 SAID = {
@@ -241,17 +245,24 @@ def changes(text: str, problem: Problem, free: str) -> Iterator[tuple[str, str]]
     tex = "\\" in text or "^" in text
     times, square, transpose = ("", "^2", r"^{\top}") if tex else ("*", "**2", ".T")
 
-    def put(m, new):
+    conditions = [
+        m.span()
+        for m in re.finditer(r"\\sum *_ *\{[^{}]*\}|\bif\b[^()\[\]]*?(?=\belse\b|[)\]]|$)|\brange\([^()]*\)", text)
+    ]
+
+    def put(m, new, inside=False):
+        if not inside and any(a <= m.start() < b for a, b in conditions):
+            return text
         return text[: m.start()] + new + text[m.end() :]
 
     for m in re.finditer(r"(?<=\\sum)_\{([a-z]) *=[^}]*\} *\^ *(?:\{[^{}]*\}|\w)", text):
-        yield "sum bounds", put(m, f"_{m[1]} ")
+        yield "sum bounds", put(m, f"_{m[1]} ", True)
     for m in re.finditer(r"(?<=range)\([^()]*(?:\([^()]*\))?[^()]*\)", text):
         for size in sorted({len(x) for x in problem.names.values() if np.ndim(x)}):
-            yield "sum bounds", put(m, f"({size})")
+            yield "sum bounds", put(m, f"({size})", True)
     for m in re.finditer(r"[+-]", text):
         yield "one sign", put(m, "-" if m[0] == "+" else "+")
-    for m in re.finditer(r"(?<=\\\\)|(?<=else )|(?<=[({&])|^", text):
+    for m in re.finditer(r"(?<=\\\\)|(?<=else )|(?<=[(&])|(?<=[^_]\{)|^", text):
         yield "one sign", put(m, "-")
     for m in re.finditer(TRANSPOSED, text):
         yield "one transpose", put(m, "")
@@ -260,7 +271,7 @@ def changes(text: str, problem: Problem, free: str) -> Iterator[tuple[str, str]]
     letters = {*free, *re.findall(r"_\{?([a-z])", text), *re.findall(r"\[(\w)", text)}
     for m in re.finditer(r"(?<=_)[a-z]|(?<=[_{\[,=(])[a-z](?=[a-z]?[\]},)=])|(?<=[_{][a-z])[a-z](?=\})", text):
         for other in sorted(letters - {m[0]}):
-            yield "one index", put(m, other)
+            yield "one index", put(m, other, True)
     for m in [*symbols, *re.finditer(r"[)\]}]", text)]:
         yield "one square", put(m, m[0] + square)
         yield "one transpose", put(m, m[0] + transpose)

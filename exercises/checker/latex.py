@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from . import algebra
-from .algebra import Node, Unbound, Unreadable, Values, column, entry, extent, flat, multiply, power, values_of
+from .algebra import Node, Unbound, Unknown, Unreadable, Values, column, entry, extent, flat, multiply, power, values_of
 from .core import Found
 from .reader import RELATIONS, Conditions
-from .tokens import BARS, OPENING, Token, argument, canonical, depths, in_ascii, macros, sides_of, spelled
+from .tokens import BARS, OPENING, Token, argument, canonical, depths, in_ascii, macros, on_the_sheet, sides_of, spelled
 
 FUNCTIONS = {"exp": np.exp, "ln": np.log, "log": np.log, "tanh": np.tanh, "sinh": np.sinh, "cosh": np.cosh}
 FUNCTIONS |= {"sqrt": np.sqrt, "softmax": lambda z: np.exp(z) / np.exp(z).sum(), "mean": np.mean}
@@ -220,8 +220,11 @@ class Parser(Conditions):
             return None
         self.at = end + 1
         first = inner[: commas[0]]
-        indexed = [n for n, t in enumerate(first) if t.text == "1" and first[n - 2].text == "_"]
-        parser = self.part([t._replace(text="n") if n in indexed else t for n, t in enumerate(first)])
+        letter = next(i for i in "nlmdjki" if i not in {t.text for t in inner})
+        indexed = [
+            n for n, t in enumerate(first) if t.text == "1" and "_" in [t.text for t in first[max(0, n - 3) : n]]
+        ]
+        parser = self.part([t._replace(text=letter) if n in indexed else t for n, t in enumerate(first)])
         return parser.whole(parser.sum_)
 
     def expectation(self, start: int) -> Node:
@@ -246,7 +249,7 @@ class Parser(Conditions):
         while self.token in ("_", "^"):
             mark = self.next()
             marks[mark], self.at = argument(self.tokens, self.at)
-        letters, lower, conditions = self.bounds(marks.get("_", []))
+        letters, lower, conditions, own = self.bounds(marks.get("_", []))
         upper, end = self.part(marks.get("^", [])), None
         with suppress(Unreadable):  # a letter that nobody knows: to the last
             end = upper.whole(upper.sum_)
@@ -254,7 +257,11 @@ class Parser(Conditions):
         inside = {t.text for t in self.tokens[first : self.at]}
 
         def value(v):
-            free = [i for i in letters if i not in v.index]
+            free = [i for i in letters if i in own or i not in v.index]
+            if not free:
+                raise Unreadable(
+                    f"the index {letters[0]} of a sum has a value already: give the sum an index of its own"
+                )
             new = [i for i in free if i == free[0] or i in inside]
             v = v.bind(**dict.fromkeys(set(free) - {*new}, 0))
             begin = int(lower.value(v)) if lower else 1
@@ -272,15 +279,16 @@ class Parser(Conditions):
 
         return self.node(start, value)
 
-    def bounds(self, under: list[Token]) -> tuple[list[str], Node | None, list[Callable]]:
+    def bounds(self, under: list[Token]) -> tuple[list[str], Node | None, list[Callable], set[str]]:
         r"""Of a sum over i, i,j, i=1, j\ne i, i<j, i \in ...: the letters, where it begins, the conditions."""
         members = [n for n, t in enumerate(under) if t.text == r"\in"][:1]
         if members:  # i \in {1, ..., N} \setminus {j}
             i, others = under[0].text, [t.text for t in under if t.text != r"\}"]
             without = [lambda v, j=others[-1]: v.index[i] != v.index[j]] if r"\setminus" in others else []
-            return [i], None, without
+            return [i], None, without, {i}
         under = [t for t in under if t.text not in ("{", "}", "(", ")", r"\{", r"\}", r"\substack", r"\forall")]
         letters: list[str] = []
+        own: set[str] = set()
         lower, conditions, level = None, [], depths(under)
         commas = [n for n, t in enumerate(under) if t.text in (",", "\\\\", ":", ";") and not level[n]]
         for a, b in pairwise([-1, *commas, len(under)]):
@@ -290,12 +298,15 @@ class Parser(Conditions):
             parser = self.part(tokens[2:] if texts[1:2] == ["="] else tokens)
             if texts[1:2] == ["="]:
                 lower, new = parser.whole(parser.sum_), texts[:1]
+                own |= {*new}
             elif RELATIONS.keys() & set(texts):
                 conditions.append(parser.whole(parser.condition))
+            else:
+                own |= {*new}
             letters += [i for i in new if i not in letters]
         if not letters:
             raise self.stuck("the index of the sum")
-        return letters, lower, conditions
+        return letters, lower, conditions, own
 
     # -------------------------------------------------------------------------------- symbols
 
@@ -352,7 +363,8 @@ class Parser(Conditions):
             return self.node(start, lambda v: np.asarray(np.mean(v.names[key[4:]])))
         if known is None and (indices or not re.fullmatch("[a-n]'*", key)):
             there = ", ".join(map(spelled, sorted(self.names.keys() - {"I", "one"})))
-            raise Unreadable(f"{typed} has no value here; there are {there}")
+            kind = Unknown if on_the_sheet(key) else Unreadable
+            raise kind(f"{typed} has no value here; there are {there}")
 
         def value(v):
             if known is None and key not in v.index:

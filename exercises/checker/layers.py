@@ -329,6 +329,7 @@ def check_mean_only_batch_norm_layer(cls: type) -> str:
             on_Y["batch mean in eval mode"] = minus(new), text
             text = "in eval mode the mean is a constant: one of the two paths is gone."
             on_X = {"modes swapped": (both, swapped), "mean in eval mode": (both, text)}
+        on_X["no gamma backward"] = true[0] / gamma, "dL/dX does not contain gamma, in either mode."
         text = "dL/dgamma contains the layer's {} as it is; gamma multiplies something else."
         on_gamma = {
             "not centred": (gradient(lambda gamma: gamma * X, gamma, delta), text.format("input")),
@@ -373,6 +374,8 @@ def check_running_mean(cls: type) -> None:
         need(isinstance(now, Tensor) and now.shape == before.shape, "shape", text)
         kept, moved = torch.linalg.lstsq(torch.cat([before, mean]).T, now.T).solution.ravel().tolist()
         text = f"running_mean becomes {kept:.3g} of itself plus {moved:.3g} of the batch's mean."
+        if not before.any():  # how much is kept of zeros?
+            text = f"a running_mean of zeros becomes {moved:.3g} times the batch's mean."
         wrong = {
             "running mean not updated": (before, "running_mean is not updated in training."),
             "momentum": (kept * before + moved * mean, text),

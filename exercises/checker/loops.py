@@ -213,8 +213,12 @@ class Binary(Problem):
         linear.weight.copy_(torch.tensor([[1.0, -0.5, 0.3]]))
         linear.bias.fill_(0.1)
         self.model, self.criterion, self.events = SpyNetwork(linear, nn.Sigmoid()), nn.MSELoss(), []
-        self.model.events, self.criterion.forward = self.events, spied_loss
+        self.model.events, self.criterion.forward = self.events, self.loss
         self.optimizer = SpySGD(self.model, 0.5, self.events)
+
+    def loss(self, input, target):
+        self.events.append("loss")
+        return spied_loss(input, target)
 
     def outputs(self, parameters: list[Tensor], X: Tensor) -> Tensor:
         weight, bias = parameters
@@ -245,8 +249,10 @@ def judge_training(problem: Binary, trainer: Any) -> None:
         raise
     events = problem.events
     need({"training", "eval"} & {*events}, "nothing trained", "the model is never called.")
-    need("step" in events, "no step", "the optimizer's step is never called: nothing is learned.")
-    need("backward" in events, "no backward", "the loss's backward is never called.")
+    need("step" in events, "no step", "the step of the optimizer that is given is never called.")
+    need("loss" in events, "criterion ignored", "the criterion that is given is never called in train.")
+    cut = "the loss's backward is never called, or never reaches the model: is the graph cut (detach, item, no_grad)?"
+    need("backward" in events, "no backward", cut)
     early = "step comes before backward: the first step has no gradient."
     need(events.index("backward") < events.index("step"), "step before backward", early)
     problem.judge_number_of_steps()
@@ -263,9 +269,9 @@ def judge_losses(problem: Binary, losses: Any, printed: str) -> None:
     for epoch, loss in enumerate(losses, 1):
         need(not (isinstance(loss, Tensor) and loss.requires_grad), "tensor kept", kept)
         problem.average(epoch, nn.functional.mse_loss).judge(f"the loss of epoch {epoch}", loss)
-    numbers = [float(number) for number in re.findall(r"\d+\.\d+", printed)]
+    numbers = [float(number) for number in re.findall(r"\d+\.\d+(?:e[-+]?\d+)?", printed, re.I)]
     told = all(any(abs(number - loss) < 0.006 for number in numbers) for loss in losses)
-    need(told, "nothing printed", "it should print the loss of each epoch.")
+    need(told, "nothing printed", "it should print the loss of each epoch, with two decimals at least.")
 
 
 def judge_evaluation(problem: Binary, trainer: Any) -> None:
@@ -273,6 +279,7 @@ def judge_evaluation(problem: Binary, trainer: Any) -> None:
     before = problem.optimizer.parameters()
     result = trainer.evaluate(problem.batches)
     loss, rate = parts(result, "loss", "accuracy")
+    need("loss" in problem.events, "criterion ignored", "the criterion that is given is never called in evaluate.")
     training = "the model is in training mode while it is tested: dropout would still drop."
     need("training" not in problem.events, "test in training mode", training)
     unchanged = all(map(torch.equal, problem.model.parameters(), before)) and "step" not in problem.events

@@ -131,6 +131,9 @@ def judge_last(cls: type, given: Any) -> None:
     X = torch.randn(50, 4)
     try:
         model = build(cls, 4, 5, 2, 2, given)
+        run(model, X)  # lazy layers are made now
+        for p in model.parameters():
+            p.copy_(torch.randn_like(p))
         Y, calls = run(model, X)
     except TypeError as error:
         raise Found(f"{one} given", f"it fails when last_layer_activation_fn is a {one}: {error}.") from None
@@ -165,6 +168,10 @@ def check_loss_setting(setting: Callable) -> str:
         need(isinstance(T, Tensor), "targets", f"{loss}: the targets should be a tensor, got {type(T).__name__}.")
         judge_outputs(loss, activation, logits, Y)
         judge_targets(loss, Y, T, labels)
+        alone = (
+            f"{loss}: where all labels of a batch are 0, the targets have another shape; there are two classes still."
+        )
+        need(targets(labels[:1]).shape[1:] == T.shape[1:], "classes of the batch", alone)
         given = f"{loss}: for other labels the targets are the same: make them from what the function is given."
         need(not torch.equal(targets(others), T), "labels ignored", given)
     return f"right, for {len(LOSSES)} losses."
@@ -219,7 +226,8 @@ def judge_targets(loss: str, Y: Tensor, T: Tensor, labels: Tensor) -> None:
         whole = f"{loss} takes class indices, whole numbers of shape (N,); got shape {shape}, {T.dtype}."
         need(T.shape == labels.shape and not T.is_floating_point(), "indices wanted", whole)
     else:
-        need(T.is_floating_point(), "float targets", f"{loss} takes floats; got {T.dtype}.")
+        either = "class indices of shape (N,), or rows of floats" if loss == "CrossEntropyLoss" else "floats"
+        need(T.is_floating_point(), "float targets", f"{loss} takes {either}; got shape {shape}, {T.dtype}.")
         shapes = f"{loss}: the targets have shape {shape}, the outputs {tuple(Y.shape)}."
         column = f"{shapes} Broadcasting would compare every output with every target."
         need(T.dim() != 1, "targets without a column", column)

@@ -1,5 +1,6 @@
 """How Newton's method is checked: the direction, the line search, and the whole, in which both are looked for again."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -37,8 +38,8 @@ def check_newton_direction(function: Callable) -> str:
 
     check_positive_definite(direction)
     check_indefinite(direction)
-    flat = np.array([1.0, 1.0]), np.diag([2.0, 0.0])
-    need(goes_down(direction, *flat), "uphill", uphill(*flat))
+    for flat in (np.array([1.0, 1.0]), np.diag([2.0, 0.0])), (np.array([0.0, 1.0]), np.diag([2.0, 0.0])):
+        need(goes_down(direction, *flat), "uphill", uphill(*flat))
     return "right: where the Hessian is positive definite, and where it is not."
 
 
@@ -298,6 +299,10 @@ def check_newton(newton: Callable) -> str:
         need(step.any(), "no update", f"theta does not move, for grad = {short(g)} and the Hessian {short(H)}.")
         return step
 
+    for name, value in (("alpha", 1.0), ("stop_tolerance", 1e-10), ("max_steps", 1000)):
+        given = inspect.signature(newton).parameters.get(name)
+        text = f"{name} has another default value than in the signature that was given."
+        need(given is None or given.default == value, "another default", text)
     check_full_step(go)
     check_positive_definite(updated, lambda v, g: unit(v) if v @ g < -1e-9 else 0 * v)
     check_options(go)
@@ -324,7 +329,7 @@ def check_full_step(go: Callable) -> None:
     thetas = go(PARABOLA, np.array([4.0, 1.0]), 10).thetas
     need(len(thetas) > 1, "no update", "it does not make a single update.")
     step = thetas[1] - FROM
-    text = "theta does not move. Does the direction go uphill, so that no step is short enough?"
+    text = "the second entry of the history is still the start. Does the direction go uphill, so that no step is short?"
     need(np.abs(step).max() > 1e-9, "no progress", text)
     need(len(go(PARABOLA, FROM, 1).thetas) == 2, "max_steps", "with max_steps=1 it makes no update.")
     text = "the direction of a step is right, its length is not: on a parabola the full step is the best one."

@@ -154,7 +154,10 @@ def bounded(f: Callable, n: int, limit: int, when: str) -> Callable:
 
 def run(optimizer: Callable, f: Callable, start: Any, max_steps: int, **options: Any) -> Path:
     kept, limit, when = np.array(start, dtype=float), 3000 + 50 * max_steps, f"with max_steps={max_steps}"
+    start = start.copy()  # that of the next check stays as it is
     result = optimizer(bounded(f, len(kept), limit, when), start, max_steps=max_steps, **options)
+    alone = isinstance(result, list) and result and all(hasattr(entry, "theta") for entry in result)
+    need(not alone, "not a tuple", "it should return (theta, history), got the history alone.")
     theta, history = parts(result, "theta", "history")
     text = "theta0 is changed; the caller still needs it. Work on a copy."
     need(np.array_equal(np.array(start, dtype=float), kept), "start modified", text)
@@ -233,7 +236,7 @@ def check_stops(runs: list[tuple[Path, float]], rule: str) -> None:
     expected = stops.pop(rule)
     if expected == made:
         return
-    text = "it stops after the same number of updates, whatever stop_tolerance is."
+    text = f"it makes {made[0]} update(s), with the one stop_tolerance as with another."
     need(made[0] != made[1], "tolerance ignored", text)
     for name, counts in stops.items():
         text = f"it stops where {name} is below stop_tolerance; that is another rule."

@@ -137,13 +137,13 @@ def check_plot_decision_boundary(plot: Callable) -> str:
     pictures = [pixels(plot, model, X, y, 0.2)]
     check_asked(model, X)
     pictures += [pixels(plot, classifier()(band_and_l), X, y, 0.2)]
-    pictures += [pixels(plot, model, X2, y2, 0.2), pixels(plot, model, X, y, 0.9)]
+    pictures += [pixels(plot, model, X2, y, 0.2), pixels(plot, model, X, y, 0.9), pixels(plot, model, X, y2, 0.2)]
     pixels(plot, model, X, y, 0.2, X[::3] + 0.1, y[::3])
     height, width = np.min([picture.shape[:2] for picture in pictures], axis=0)
-    first, other, moved, named = (picture[:height, :width] for picture in pictures)
+    first, other, moved, named, exchanged = (picture[:height, :width] for picture in pictures)
     region, to_pixel = find_l(differ(first, other))
-    example = find_examples(differ(first, moved), to_pixel)
-    check_colours([first[region], other[region]], [first[example], moved[example]])
+    example = find_examples(differ(first, moved), differ(first, exchanged), to_pixel)
+    check_colours([first[region], other[region]], [first[example], exchanged[example]])
     changed = differ(first, named)
     text = "the picture is the same for another alpha: say in the title which one it is."
     need(changed.any(), "alpha not shown", text)
@@ -218,12 +218,12 @@ def turned(found: np.ndarray) -> tuple[str, float]:
     return max(agreement.items(), key=lambda item: item[1])
 
 
-def find_examples(changed: np.ndarray, to_pixel: Callable) -> np.ndarray:
+def find_examples(changed: np.ndarray, recoloured: np.ndarray, to_pixel: Callable) -> np.ndarray:
     """Are they drawn, where they belong, and by their classes? The pixels of one that has changed its class."""
     need(changed.any(), "no examples", "the examples X are not to be seen: they are not drawn, or covered.")
     radius = 0.2 * np.abs(to_pixel(BOX[1]) - to_pixel(BOX[0]))
 
-    def near(place: tuple[float, float]) -> np.ndarray:
+    def near(place: tuple[float, float], changed: np.ndarray = changed) -> np.ndarray:
         ranges = zip(changed.shape, to_pixel(place), radius, strict=True)
         rows, columns = (np.abs(np.arange(n) - middle) <= r for n, middle, r in ranges)
         return changed & rows[:, None] & columns
@@ -234,8 +234,8 @@ def find_examples(changed: np.ndarray, to_pixel: Callable) -> np.ndarray:
     text = f"the examples of class {seen.index(True)} are drawn, those of class {1 - seen.index(True)} are not."
     need(all(seen), "examples missing", text)
     text = "another y changes nothing: the examples have one colour, or those of what the model predicts."
-    need(any(near(place).any() for place in EXCHANGED), "classes not shown", text)
-    return near(EXCHANGED[0])
+    need(any(near(place, recoloured).any() for place in EXCHANGED), "classes not shown", text)
+    return near(EXCHANGED[0], recoloured)
 
 
 def check_colours(regions: list[np.ndarray], examples: list[np.ndarray]) -> None:

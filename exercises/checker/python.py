@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .algebra import Unreadable
+from .algebra import Unknown, Unreadable
 from .core import Found
+from .tokens import on_the_sheet
 
 NUMPY = """abs add arange argmax array asarray atleast_2d average clip column_stack cosh cumsum diag diagflat
 diagonal divide dot e einsum equal exp expand_dims eye float64 full heaviside hstack identity inner isclose kron log
@@ -101,7 +102,10 @@ def read(source: str, names: dict[str, Any]) -> tuple[Callable[[dict[str, int]],
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         offset = getattr(error, "offset", None) or 0
-        where = f" at {text[offset - 1 :][:12]!r}" if 0 < offset <= len(text) else ""
+        where = f" at '{text[offset - 1 :][:12]}'" if 0 < offset <= len(text) else ""
+        said = getattr(error, "msg", "") or ""
+        if "never closed" in said or "unmatched" in said or "does not match" in said:
+            raise Unreadable(f"its brackets do not match{where}: {said}") from None
         raise Unreadable(f"it is not Python{where}: a product needs *, one of matrices @, a power **") from None
     if len(body) != 1 or not isinstance(body[0], ast.Expr):
         raise Unreadable("it is more than one expression")
@@ -149,11 +153,18 @@ def examine(node: ast.AST, text: str, names: dict[str, Any], bound: set[str]) ->
         raise Unreadable(f"{part or type(node).__name__} does not belong into a formula")
     if isinstance(node, ast.keyword) and node.arg == "out":
         raise Unreadable("a formula writes into nothing: out= does not belong into it")
+    if isinstance(node, ast.Call):
+        function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+        value = names.get(function) if isinstance(node.func, ast.Name) else None
+        if function in (None, "T") or np.ndim(value) or isinstance(value, float | int):
+            part = ast.get_source_segment(text, node.func)
+            raise Unreadable(f"between {part} and ( an operator is missing: @ for matrices, * for numbers")
     if isinstance(node, ast.Attribute) and node.attr not in ATTRIBUTES:
         raise Unreadable(f".{node.attr} does not belong into a formula")
     if isinstance(node, ast.Name) and not (node.id in bound or node.id in GIVEN or known(node.id, names)):
-        there = ", ".join(sorted(names))
-        raise Unreadable(f"there is no {part} here; there are {there}, np, exp, log, sum, diag and the like")
+        there = ", ".join(sorted(names.keys() - {"I", "one"}))
+        kind = Unknown if on_the_sheet(node.id) else Unreadable
+        raise kind(f"there is no {part} here; there are {there}, np, exp, log, sum, diag and the like")
 
 
 def known(name: str, names: dict[str, Any]) -> bool:

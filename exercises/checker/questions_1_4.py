@@ -40,6 +40,9 @@ def sigmoid(rng):
         "the derivative": (yh * (1 - yh), "this is the derivative of the sigmoid."),
         "softplus": (np.log1p(grown), "this is the softplus, whose derivative is the sigmoid."),
         "the loss": (np.log1p(falling), "this is the loss of an example with the target 1."),
+        "softmax": (1.0, "this is a softmax of one logit, which is always 1."),
+        "logarithm": (-np.log1p(falling), "this is the logarithm of the sigmoid."),
+        "upside down, sign": (1 + grown, "this is above 1: it is no probability."),
         "precedence": (grown + grown, "e^z/1 + e^z is (e^z/1) + e^z: brackets are missing."),
     }
     named = {"yh": yh, "z": z, "e": np.e, "sigma": Function("the sigmoid", lambda z: 1 / (1 + np.exp(-z)))}
@@ -54,6 +57,7 @@ def sigmoid(rng):
         "first factor twice": (-(yh**2), "one of the two factors stands in it twice, and the other is missing."),
         "other factor twice": (-((1 - yh) ** 2), "one of the two factors stands in it twice, and the other is missing."),
         "no derivative": (1 - yh, "this is 1 - yh itself; its derivative is asked for."),
+        "derivative of the derivative": (1 - 2 * yh, "this is the derivative of yh(1-yh) with respect to yh."),
         "tanh": (yh**2 - 1, "this is the derivative of a tanh, not of the sigmoid."),
         "tanh, minus lost": (1 - yh**2, "this is the derivative of a tanh, not of the sigmoid."),
         "precedence": (-yh - yh, "a bracket is missing: * binds closer than -."),
@@ -86,6 +90,7 @@ def logistic(rng):
         "half of the squared loss": (X.T @ (error * yh), "one factor of the sigmoid's derivative stands in it; for the cross-entropy it cancels."),
         "by the prediction": (X.T @ (error / slope), "the chain rule is not at its end: the derivative of the sigmoid is missing."),
         "sums multiplied": (error.sum() * X.sum(0), "this is a product of two sums; the sum over the examples is of products."),
+        "linear regression": (X.T @ (z - y), "the logit stands where the prediction belongs."),
         "input missing": (np.full(D, error.sum()), "the inputs do not occur."),
     }
     wrong_b = {
@@ -97,6 +102,9 @@ def logistic(rng):
         "half of the squares": ((error**2).sum() / 2, "the differences are squared: this is a loss, and not its derivative."),
         "absolute values": (np.abs(error).sum(), "of the differences the absolute values are summed; those of both signs count against one another."),
         "squared loss": ((error * slope).sum(), SQUARED),
+        "by the prediction": ((error / slope).sum(), "the chain rule is not at its end: the derivative of the sigmoid is missing."),
+        "one class": (-(y / yh).sum(), "the chain rule is not at its end, and only one of the two logarithms is differentiated."),
+        "half of the mean": (grad_b / (2 * N), MEAN),
         "weighted by the input": (grad_w.sum(), "the input stands in it; z depends on b with the factor 1."),
     }
     S = np.diag(np.diag(second_derivative(lambda z: softplus(z).sum(), z)))
@@ -111,6 +119,8 @@ def logistic(rng):
         "yh for S": (weighted(yh), only + "one of its two factors is missing."),
         "1 - yh for S": (weighted(1 - yh), only + "one of its two factors is missing."),
         "I - S": (weighted(1 - slope), only + "they are 1 minus it."),
+        "first factor twice": (weighted(yh**2), only + "one of its two factors stands in it twice."),
+        "other factor twice": (weighted((1 - yh) ** 2), only + "one of its two factors stands in it twice."),
         "S inverted": (weighted(1 / slope), only + "they are one over it."),
         "S squared": (weighted(slope**2), only + "they are its square."),
         "mean for sum": (H / N, MEAN),
@@ -140,6 +150,7 @@ def bn_mean(rng):
         "not divided": (tau**2 * (N - 1), "a constant factor such as 1/N leaves a variance squared; here it does not occur."),
         "one input only": (tau**2 / N**2, "this is what one input contributes: how many of them are random?"),
         "variance of one": (tau**2, "this is the variance of an input; the mean over N of them has another."),
+        "N - 1 for N": (tau**2 / (N * (N - 1)), "N - 1 stands in the denominator, where it counts the random inputs."),
         "both": (tau**2 * (1 + 1 / N), "variances of independent terms add up, but x_i is given, and contributes none."),
     }
     own = np.eye(N)
@@ -185,16 +196,29 @@ def mean_only(rng):
         "others only": (gamma * (delta - others), "the second path averages over the N - 1 others; x_i enters the mean of all N."),
         "Bessel": (gamma * (delta - delta.sum() / (N - 1)), "N - 1 divides; the mean divides by N."),
         "1/N on the wrong path": (gamma * delta / N - N * path, "the factor 1/N stands on the wrong path."),
+        "delta lost in the mean": (gamma * (delta - 1 / N), "the second path has lost the deltas: it averages them."),
+        "delta lost behind a bracket": (gamma * delta - 1 / N, "the second path has lost gamma and the deltas: is a bracket missing?"),
+        "only the others": (gamma * delta * 0 - gamma * (delta.sum() - delta) / N, "the path through the own output is missing, with which x_i enters directly."),
+        "a product of the paths": (gamma * delta * (1 - delta.mean()), "the two paths are multiplied; they are added."),
         "own delta missing": (gamma * (1 - 1 / N) * np.full(N, delta.sum()), "the delta of example i has no part of its own."),
     }
+    expected = rng.normal()  # of the deltas: it is not the mean of this batch
     large = {"erratum bn-dropped-sum": (gamma * delta, "N - 1 terms of size 1/N do not vanish, they average.")}
+    large |= {"a product": (gamma * delta * expected, "the two paths are multiplied; they are added.")}
     large |= {"only its own delta": wrong["only its own delta"], "sum for mean": wrong["sum for mean"]}
     names, mean = {"N": N, "gamma": gamma, "delta": delta}, {"delta": delta.mean()}  # large: the expectation
-    limit = names | {"m": delta.mean()}
-    return (
-        Problem(names, truth, wrong | lost, mean, needs="delta gamma"),
-        Problem(limit, truth, large | lost, mean, needs="delta gamma"),
-    )
+    limit = names | {"m": expected}
+    lost_in_the_limit = {
+        "gamma missing backward": (delta - expected, "gamma does not occur."),
+        "gamma on one path": (gamma * delta - expected, "gamma multiplies only one of the two paths."),
+        "gamma on the other path": (delta - gamma * expected, "gamma multiplies only one of the two paths."),
+        "gamma divides": ((delta - expected) / gamma, "gamma divides, where it should multiply."),
+        "only the other path": (np.full(N, -gamma * expected), "the direct path from x_i to its own output is missing."),
+        "sign of the mean": (gamma * (delta + expected), "the mean is subtracted; the sign of its path is wrong."),
+        "mean of the batch": (truth, "this is the mean of a batch; in the limit there is an expectation."),
+    }
+    limit_problem = Problem(limit, gamma * (delta - expected), large | lost_in_the_limit, {"delta": expected}, "delta gamma")
+    return Problem(names, truth, wrong | lost, mean, "delta gamma"), limit_problem
 
 
 @formulas({"softmax-jacobian": "ki", "softmax-ce-grad": ""})
@@ -221,6 +245,10 @@ def softmax_and_loss(rng):
         "condition missing": (yh[:, None] * (1 - yh[None]), "the case distinction is missing: it is right for i = k only."),
         "condition at the wrong term": (yh[:, None] * (1 - own * yh[None]), "the case distinction stands at the wrong term."),
         "product only": (np.outer(yh, yh), "the term for i = k is missing, and the sign is wrong."),
+        "both cases added": ((yh * (1 - yh))[:, None] - np.outer(yh, yh), "the two cases are added; for each i and k only one of them holds."),
+        "factor lost off the diagonal": (np.where(own == 1, J, -yh[None]), "for i other than k a factor is lost."),
+        "factor lost off the diagonal too": (np.where(own == 1, J, -yh[:, None]), "for i other than k a factor is lost."),
+        "factor lost on the diagonal": (np.where(own == 1, yh[:, None], J), "for i = k a factor is lost."),
         "identity": (own - np.outer(yh, yh), "the first term lacks the probability."),
         "cases exchanged": (np.where(own == 1, -(yh**2), (yh * (1 - yh))[:, None]), "the two cases are exchanged."),
         "condition exchanged": (yh[:, None] * ((1 - own) - yh[None]), "the two cases are exchanged."),
@@ -238,6 +266,11 @@ def softmax_and_loss(rng):
         "target for one": (1 - yh, "1 stands where the target belongs, and the sign is wrong."),
         "prediction missing": (-y, "the prediction does not occur."),
         "the loss": (-y * np.log(yh), LOSS),
+        "one output, not K": (-y * np.log(yh) - (1 - y) * np.log(1 - yh), "this is the loss of a sigmoid for each class, and not its derivative."),
+        "sigmoid's loss": (-y / yh + (1 - y) / (1 - yh), "this is the derivative of the loss of a sigmoid for each class, with respect to the prediction."),
+        "class number": (yh - np.argmax(y), "the number of the class is subtracted, where the one-hot target belongs."),
+        "prediction as a factor": (yh * grad, "the prediction is a factor too many."),
+        "loss summed": (np.asarray(-(y * np.log(yh)).sum()), LOSS),
         "the derivative of a sigmoid": (slope, "this is the derivative of a sigmoid, and no gradient of the loss."),
     }
     return (
@@ -273,6 +306,10 @@ def mlp(rng):
         "m and phi' missing": (back, "the mask and the derivative of the activation are missing on the way back."),
         "dropped for kept": (back * (1 - m) * slopes, "1 minus the mask stands where the mask belongs."),
         "phi' divides": (back * m / slopes, "the derivative of the activation divides, where it should multiply."),
+        "z_1 for phi'": (back * m * z1, "z_1 itself stands where the derivative of the activation belongs."),
+        "all added": (back + m * slopes, "what comes back is added to the local derivatives, where it should multiply."),
+        "squared loss": (W2.T @ (error * yh * (1 - yh)) * m * slopes, SQUARED),
+        "mask not scaled": (back * (m > 0) * slopes, "the mask is made of zeros and ones; the question's is scaled."),
         "phi' added": (back * m + slopes, "the derivative of the activation is added, where it should multiply."),
         "an outer product": (np.outer(back, m) @ slopes, "a column times a row is a matrix: these factors belong together entry by entry."),
         "another outer product": (np.outer(back, slopes) @ m, "a column times a row is a matrix: these factors belong together entry by entry."),

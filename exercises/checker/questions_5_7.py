@@ -49,6 +49,10 @@ def dropout(rng):
         "the loss": (np.full(D, difference**2 / 2), LOSS),
         "target only": (-y_d * nu * x, "the prediction is missing in the difference."),
         "prediction only": ((nu * w @ x) * nu * x, "the target is missing in the difference."),
+        "target in the sum": ((nu * w * x - y_d).sum() * nu * x, "the target is subtracted once for each input, inside of the sum."),
+        "variance for the noise": (truth / nu * s**2, "the variance stands where the noise of this input belongs."),
+        "bracket missing": (-y_d - (nu * w) @ x * nu * x, "the inner derivative multiplies only a part of the difference: a bracket is missing."),
+        "other bracket missing": (-y_d + (nu * w) @ x * nu * x, "the inner derivative multiplies only a part of the difference: a bracket is missing."),
         "sum of all derivatives": (np.full(D, -difference * (nu @ x)), "the inner derivative sums over all inputs; w_i meets only its own."),
         "mean for sum": (-(y_d - np.mean(nu * w * x)) * nu * x, "the mean stands where the sum belongs."),
     }
@@ -64,6 +68,11 @@ def dropout(rng):
         "weight missing in the penalty": (plain + second / w, "the weight does not occur in the second term."),
         "only the noise in the penalty": (plain + s**2, "neither weight nor input occurs in the second term."),
         "weight squared": (plain + second * w, "the weight is squared in the second term: that is the penalty, and not its derivative."),
+        "the penalty": (plain + second * w / 2, "the second term is the penalty itself, and not its derivative."),
+        "input once, no weight": (plain + s**2 * x, "neither the weight nor the square of the input occurs in the second term."),
+        "variance in front of the sum": (-(y_d - s**2 * w @ x) * x, "s^2 multiplies all weights; the variance meets only the weight's own term."),
+        "variance in front": (s**2 * plain, "s^2 multiplies everything; the variance is part of a second term, which is missing."),
+        "mean square": (mean - w * x**2, "in the own term of w_i the mean of nu_i^2 is wrong: it is not the variance."),
         "weight and input exchanged": (plain + second * w / x, "the square stands at the weight, where it belongs to the input."),
         "all weights in the penalty": (plain + second.sum(), "the second term sums over all weights; a derivative with respect to w_i keeps its own."),
         "sum over the inputs": (plain + s**2 * (w @ x**2), "the second term sums over all weights; a derivative with respect to w_i keeps its own."),
@@ -139,6 +148,9 @@ def noise_and_penalty(rng):
         "upside down": (1 / truth, "numerator and denominator are exchanged."),
         "standard deviation": (truth**0.5, "this is the standard deviation; its square is asked for."),
         "negative": (-truth, "a variance is not negative: the sign is wrong."),
+        "squared": (truth**2, "this is the square of the variance."),
+        "square of the value": (1 / (1 - p) ** 2, "this is the square of the noise where nothing is dropped: a mean over both cases is wanted."),
+        "probability of dropping": (p / (1 - p) ** 2 - 1, "the mean of the square takes the probability of keeping."),
         "probability of keeping": (1 - p, "this is the probability of keeping."),
         "one over p": (1 / p, "this is no variance of it: where hardly anything is dropped, it should be small."),
         "divided by p squared": ((1 - p) / p**2, "the noise is not divided by p, the probability of dropping."),
@@ -189,6 +201,8 @@ def newton(rng):
         "multiplied": (x - f(x) * f1(x), "f is multiplied by its derivative, where the step divides."),
         "upside down": (x - f1(x) / f(x), "numerator and denominator are exchanged."),
         "another derivative": (x - f(x) / f2(x), "it divides by another derivative than the slope of the tangent."),
+        "multiplied by another": (x - f(x) * f2(x), "f is multiplied by a derivative, where the step divides."),
+        "both derivatives": (x - f(x) * f1(x) / f2(x), "the second derivative does not occur in Newton's step for a root, and the first divides."),
         "half a step": ((x + step) / 2, "this goes half of the way to where the tangent is zero."),
         "old point multiplied": (x * f(x) / f1(x), "the step multiplies the old point; it is added."),
         "absolute value": (x - f(x) / abs(f1(x)), "with an absolute value the step goes the wrong way where f falls."),
@@ -205,15 +219,20 @@ def newton(rng):
         "upside down, 2 lost": (1 / (2 * constant), "numerator and denominator are exchanged, and a factor is wrong."),
         "derivatives exchanged": (1 / (4 * constant), "the two derivatives are exchanged."),
         "f' squared": (constant / slope, "the first derivative is squared."),
+        "f' squared, 2 lost": (2 * constant / slope, "the first derivative is squared, and a factor is wrong."),
+        "derivative of the iteration": (0.0, "this is 0, as f(x^*) is: it is the first derivative of Newton's iteration; C comes from the second."),
+        "only 1/f'": (1 / (2 * slope), "the second derivative is missing."),
+        "squared": (2 * constant**2, "both derivatives are squared."),
         "f' missing": (constant * slope, "the first derivative is missing."),
         "f'' missing": (slope / 2, "the second derivative is missing."),
         "a product": (constant * slope**2, "the first derivative multiplies, where it should divide."),
         "a sum": (constant * slope + slope / 2, "the derivatives are added."),
     }
     known = {"f": f, "f1": f1, "f2": f2}
+    root = known | {"f": Function(f"{text} {-f(x):+.4f}", lambda z: f(z) - f(x))}
     return (
         Problem({"x_t": x} | known, step, wrong, needs="x_t f"),
-        Problem({"x_star": x} | known, constant, wrong_constant, needs="x_star"),
+        Problem({"x_star": x} | root, constant, wrong_constant, needs="x_star"),
     )
 
 
@@ -235,6 +254,7 @@ def ce(rng):
         "prediction cancelled once too often": (-(y / yh) @ own + yh * (y / yh).sum(), "a factor of the Jacobian is lost: it begins with the prediction."),
         "squared loss": (grad * yh * (1 - yh), SQUARED),
         "the loss": (np.full(K, -(y @ np.log(yh))), LOSS),
+        "term of the loss": (-y * np.log(yh), "this is a term of the loss, and not its derivative."),
         "one index": (y @ yh - y, "one of its indices is wrong: this sums over the predictions of all classes."),
         "one for the target": (yh - 1, "1 is subtracted, where the target belongs."),
     }
@@ -266,6 +286,8 @@ def ce(rng):
         "deviations unweighted": (((v - mean) ** 2).sum(), "the squared deviations are not weighted by the probabilities."),
         "no weights": (((v[:, None] - v) ** 2).sum() / 2, "the probabilities do not occur."),
         "equal weights": (np.var(v), "this is the variance for equal probabilities."),
+        "deviation from another mean": (yh @ (v - v.mean()) ** 2, "the mean that is subtracted is not weighted by the probabilities."),
+        "squares of the terms": (((yh * v) ** 2).sum(), "the terms of a mean are squared and summed; a variance is the mean of the square minus the square of the mean."),
         "term for the mean": (yh @ (v - yh * v) ** 2, "a sum is missing: what is subtracted is the mean, not one of its terms."),
         "standard deviation": ((v @ H @ v) ** 0.5, "this is the standard deviation."),
         "only a diagonal": (v @ diagonal @ v, "the products of two different predictions are missing."),

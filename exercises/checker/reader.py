@@ -1,5 +1,6 @@
 """Going through a formula's tokens, and what is 1 or 0 by a condition: [i = j], indicators, cases."""
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -50,8 +51,9 @@ class Reader:
 
     def stuck(self, expected: str = "") -> Unreadable:
         where = self.tokens[self.at].start if self.token else len(self.source)
-        here = f"at {self.source[where : where + 12].strip()!r}" if self.token else "at its end"
-        after = f", after {self.source[max(0, where - 20) : where].strip()!r}" if self.source[:where].strip() else ""
+        here = f"at '{self.source[where : where + 12].strip()}'" if self.token else "at its end"
+        before = re.search(r"(\\[A-Za-z]*)?.{0,20}$", self.source[:where].strip(), flags=re.S)[0]
+        after = f", after '{before}'" if before else ""
         return Unreadable(f"I cannot read on {here}{after}" + (f": is {expected} missing?" if expected else ""))
 
     def typed(self, start: int) -> str:

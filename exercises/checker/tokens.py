@@ -2,6 +2,7 @@ r"""The tokens of a formula in LaTeX, without what does not matter: fonts, sizes
 
 import re
 import unicodedata
+from itertools import pairwise
 from typing import NamedTuple
 
 from .algebra import Unreadable
@@ -26,7 +27,10 @@ FONTS |= macros("boldsymbol bm pmb operatorname vec underline bold mathbold boxe
 CASES = "cases", "dcases", "array", "matrix", "aligned"
 ACCENTS = {r"\hat": "hat", r"\widehat": "hat", r"\tilde": "tilde", r"\widetilde": "tilde"}
 ACCENTS |= {r"\bar": "bar", r"\overline": "bar", r"\dot": "dot", r"\ddot": "ddot"}
-ASSIGNED = {"=", ":="} | macros("coloneqq leftarrow gets equiv to rightarrow longrightarrow Rightarrow implies")
+ASSIGNED = {"=", ":="} | macros(
+    "coloneqq leftarrow gets equiv to rightarrow longrightarrow Rightarrow implies Longrightarrow Leftrightarrow iff"
+)
+IMPLIES = macros("Rightarrow implies Longrightarrow Leftrightarrow iff")
 AFTER = {",", ";"} | macros("forall in ge geq le leq approx simeq succeq preceq")  # which is not the formula any more
 OPENING = {"(": ")", "[": "]", "{": "}"} | {rf"\{a}": rf"\{b}" for a, b in ("{}", "<>")}
 OPENING |= {rf"\l{name}": rf"\r{name}" for name in ("brace", "brack", "angle", "Vert", "vert")}
@@ -91,7 +95,7 @@ def in_ascii(source: str) -> str:
 
 
 def sides_of(source: str) -> list[list[Token]]:
-    """The sides of an equation, in one spelling: \hat y, _{...}, ^{...}, ' for a prime, ^* for a star, \T."""
+    r"""The sides of an equation, in one spelling: \hat y, _{...}, ^{...}, ' for a prime, ^* for a star, \T."""
     source = re.sub(r"(?<!\\)%.*|\\(?:tag|label)\{[^}]*\}", lambda m: " " * len(m[0]), source)
     tokens = [Token(r"\\" if m[0].startswith(r"\\") else m[0], *m.span()) for m in TOKEN.finditer(source)]
     return sides(marked(plain(tokens)))
@@ -272,7 +276,7 @@ def depths(tokens: list[Token]) -> list[int]:
 
 def sides(tokens: list[Token]) -> list[list[Token]]:
     """What stands between the equals signs, without what follows the formula: for which i, under which condition."""
-    tokens = over(tokens)
+    tokens = defined(over(tokens))
     outside = [n for n, deep in enumerate(depths(tokens)) if not deep]
     after = [n for n in outside if n and (tokens[n].text in (",", ";") or tokens[n].text.startswith('"'))]
     after += [n for n in outside if n and tokens[n].text == "(" and aside(tokens[n + 1 : n + 4])]
@@ -281,6 +285,8 @@ def sides(tokens: list[Token]) -> list[list[Token]]:
     for n in [n for n in outside if n < end]:
         if tokens[n].text in ASSIGNED or tokens[n].text == r"\xrightarrow":
             found.append(tokens[start:n])
+            if tokens[n].text in IMPLIES and len(found) > 1:
+                found = []
             start = n + 1 if tokens[n].text in ASSIGNED else argument(tokens, n + 1)[1]
     found.append(tokens[start:end])
     if tokens[end + 1 :] and not (
@@ -288,6 +294,33 @@ def sides(tokens: list[Token]) -> list[list[Token]]:
     ):
         raise Unreadable("behind a comma stands more than for which indices it holds: one formula is asked for")
     return [side for side in map(trimmed, found) if side] or [tokens]
+
+
+def defined(tokens: list[Token]) -> list[Token]:
+    r"""Behind a comma or a word, a = ... is put in where a stands before it."""
+    level = depths(tokens)
+    ends = [n for n, t in enumerate(tokens) if n and not level[n] and (t.text in (",", ";") or t.text.startswith('"'))]
+    if not ends:
+        return tokens
+    main, tail, put = tokens[: ends[0]], tokens[ends[0] :], 0
+    for a, b in pairwise([*ends, len(tokens)]):
+        part = [t for t in tokens[a + 1 : b] if t.text not in (".", "&", "\\\\")]
+        texts = [t.text for t in part]
+        if texts.count("=") != 1:
+            continue
+        at = texts.index("=")
+        name, rest = texts[:at], part[at + 1 :]
+        if not name or len(name) > 5 or len(rest) < 2 or re.fullmatch("[a-z]", "".join(name)):
+            continue
+        n = 0
+        while n < len(main):
+            if [t.text for t in main[n : n + len(name)]] == name:
+                span = main[n].start, main[n + len(name) - 1].end
+                main = [*main[:n], Token("(", span[0], span[0]), *rest, Token(")", *span), *main[n + len(name) :]]
+                n += len(rest) + 1
+                put += 1
+            n += 1
+    return main + tail if put else tokens
 
 
 def aside(tokens: list[Token]) -> bool:
@@ -314,6 +347,16 @@ def canonical(token: str) -> str:
         endings = {"hat": f"{symbol.lower()}h", "tilde": f"{symbol}_tilde", "dot": f"{symbol}1", "ddot": f"{symbol}2"}
         symbol = endings.get(accent, f"bar {symbol}")
     return symbol
+
+
+SYMBOLS_OF_THE_SHEET = """X S N D K U x y z w b s m p v h f e H J L E W I yh X_tilde tau gamma beta delta nu lam sigma
+mu eta theta epsilon alpha y_d x_t x_star"""
+
+
+def on_the_sheet(name: str) -> bool:
+    """Is it a symbol of some question, with or without a number?"""
+    known = SYMBOLS_OF_THE_SHEET.split()
+    return name in known or name.rstrip("0123456789_") in known
 
 
 def spelled(name: str) -> str:

@@ -63,12 +63,15 @@ class SpySGD:
     def zero_grad(self, set_to_none: bool = True) -> None:
         self.model.zero_grad(set_to_none)
 
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Callable | None = None) -> Any:
+        with torch.enable_grad():
+            loss = closure() if closure else None
         self.events.append("step")
         parameters, before = list(self.model.parameters()), self.parameters()
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
         descend(parameters, gradients, self.rate)
         self.steps.append(Step(before, gradients, self.parameters()))
+        return loss
 
 
 # ------------------------------------------------------------------------------------------ averages over batches
