@@ -1,4 +1,4 @@
-"""What theory/*.tex prints, and whether it is true: used by test_theory.py and test_errata.py."""
+"""What theory/*.tex prints, and whether it is true: used by theory/q1.py to q7.py and test_errata.py."""
 
 import re
 from pathlib import Path
@@ -50,6 +50,41 @@ def given(names, sizes=(), draws=None):
 
 # Of each box that is evaluated: the relations of each statement, and the statements that are no formulas in full.
 SKELETONS: dict[str, str] = {}
+
+# The checks of boxes and of examples, by label
+ANSWERS, WORKED = {}, {}
+
+
+def proves(label, skeleton=""):
+    """Register the check of a box, with the box's relations and words (printed.py), if it is evaluated."""
+    SKELETONS[label] = skeleton
+    return entered(ANSWERS, label)
+
+
+def hold_in(problems, skeletons):
+    """Register boxes, as {label: skeleton}, that hold in each of the problems (names, sizes, draws) as it is."""
+    for label, skeleton in skeletons.items():
+
+        @proves(label, skeleton)
+        def check(label=label):
+            for problem in problems():
+                printed(label, *problem)
+
+
+def works(label):
+    """Register the check of an example."""
+    return entered(WORKED, label)
+
+
+def close(ours, truth, tolerance=1e-10):
+    """The largest difference is below the tolerance, relative to the largest entry of the truth (or to 1)."""
+    assert ours.shape == truth.shape, (ours.shape, truth.shape)
+    assert size(ours, truth) <= tolerance * max(1.0, truth.abs().max().item())
+
+
+def size(a, b):
+    """The largest difference."""
+    return (a - b).abs().max().item()
 
 
 def printed(label, names, sizes=(), draws=None, *, slack=1e-10, tight=False, holds=True):
@@ -113,7 +148,7 @@ def side(text, values):
 def compare(left, relation, right, slack, tight):
     assert left.shape == right.shape or not right.any(), (left.shape, right.shape)
     scale = slack * max(1.0, np.abs(right).max())
-    if relation in ("=", r"\leftarrow", r"\to", r"\approx") or (tight and relation in (r"\le", r"\ge", "<")):
+    if relation in ("=", r"\leftarrow", r"\to", r"\approx") or (tight and relation in (r"\le", r"\ge", "<", ">")):
         return np.abs(left - right).max() <= scale
     if relation in (r"\le", "<"):
         return (left <= right + scale).all()

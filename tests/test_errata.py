@@ -15,7 +15,11 @@ from torch.autograd.functional import jacobian
 
 from evaluator import boxes, each, statements
 from printed import THEORY, entered, formulas, given, grad, is_true, real, side
-from test_theory import Logistic, batch, cross_entropy, mean_only, neuron, peano_mixed, softmax, two_layers
+from q1 import Logistic
+from q2 import batch, mean_only
+from q3 import cross_entropy, softmax, two_layers
+from q4 import peano_mixed
+from q5 import neuron
 
 TEXTS = {
     label: dict(zip(("where", "written", "correct", "size"), texts, strict=True))

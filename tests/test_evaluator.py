@@ -7,6 +7,8 @@ from evaluator import Values, boxes, evaluate, statements
 
 A, V, W = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([5.0, 6.0]), np.array([7.0, 8.0])
 NAMES = {"A": A, "v": V, "w": W, "a": 2.0, "I": np.eye(2), r"\one": np.ones(2), "f": np.sin, "f'": np.cos, r"\hat v": V}
+NAMES |= {"u_1": W, r"\mathrm{sq}": np.square, r"\dd{L}{u_1}": W, r"\partial_1F": 2.0, r"\partial\partialF": A}
+NAMES |= {r"\partial(F)": A, r"\dd{L}{v}{w}": A, r"\partial_2F": lambda x, y: x + y}
 VALUES = Values(NAMES, {"i": 2, "j": 2}, [(0.25, {"u": 1.0}), (0.75, {"u": 3.0})])
 
 
@@ -34,6 +36,16 @@ VALUES = Values(NAMES, {"i": 2, "j": 2}, [(0.25, {"u": 1.0}), (0.75, {"u": 3.0})
         (r"\lambda_{\max}(v v\T)", V @ V),
         (r"(1, -a, \frac12)", [[1], [-2], [0.5]]),
         (r"\begin{pmatrix}1&a\\0&-1\end{pmatrix}v", [[17], [-6]]),
+        (r"(a, v) - (2, 5, 6)", [[0], [0], [0]]),
+        (r"(v - w)_j + {[j=j]}", -1.0),
+        (r"u_{1,j} + \mathrm{sq}(a)", 12.0),
+        (r"\partial L/\partial u_{1,j} - 1/\partial_1F", 7.5),
+        (r"\sum_i\partial_j\partial_iF + \partial_j(F)_j", 11.0),
+        (r"\partial^2L/\partial v_j\,\partial w_j", 4.0),
+        (r"\frac{\partial^2L}{\partial v_j\,\partial w_j}", 4.0),
+        (r"\partial_2F(a, 1)", 3.0),
+        (r"A^{-\top}A\T v", [[5], [6]]),
+        (r"\Var u + \E u", 0.25 + 9 * 0.75 - 2.5**2 + 2.5),
     ],
 )
 def test_value(formula, value):
@@ -62,7 +74,7 @@ def test_value(formula, value):
         (r"\begin{pmatrix}1\end{bmatrix}", "does not end as it began"),
         (r"v_k", "the index k is not bound"),
         (r"v_i", "the index i is not bound"),
-        (r"A_i", "A has 2 indices"),
+        (r"A_i", "A_i: the array has 2 indices"),
         (r"\sum_k v_k", "a sum over k, whose range was not given"),
         (r"v A", "a product of shapes"),
         (r"v + A", "a sum of shapes"),

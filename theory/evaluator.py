@@ -114,7 +114,7 @@ def _sides(tokens: list[str]) -> list[str]:
 class Values:
     """What the symbols of a formula are: numbers, arrays or functions by name, ranges of the indices, draws.
 
-    ``names`` is keyed as printed, without spaces: "X", r"\\yh", "W_2", "e_{n+1}", r"\\dd{E}{b}", r"\\nabla_wE".
+    ``names`` is keyed as printed, without spaces: "X", r"\\yh", "W_2", "e_{t+1}", r"\\dd{E}{b}", r"\\nabla_wE".
     ``sizes`` gives each index its range, from 0. ``draws`` lists (probability, {name: value}) for \\E.
     """
 
@@ -137,11 +137,7 @@ Node = Callable[[Values], Any]
 
 def evaluate(formula: str, values: Values) -> Any:
     """The value of a formula (one side of a statement): a number, or an array of shape (n, 1) or (n, m)."""
-    parser = Parser([token for token in TOKEN.findall(formula) if token not in SPACES], values)
-    node = parser.sum_()
-    if parser.tokens[parser.at] is not None:
-        raise FormulaError(f"{formula}: cannot read on at {parser.tokens[parser.at]!r}")
-    return node(values)
+    return Parser([token for token in TOKEN.findall(formula) if token not in SPACES], values).whole()(values)
 
 
 def free_indices(formula: str, values: Values) -> list[str]:
@@ -177,6 +173,13 @@ class Parser:
             raise self.error(f"expected {' or '.join(expected)}, got {token!r}")
         self.at += 1
         return token
+
+    def whole(self) -> Node:
+        """All tokens."""
+        node = self.sum_()
+        if self.tokens[self.at] is not None:
+            raise self.error(f"cannot read on at {self.tokens[self.at]!r}")
+        return node
 
     def sum_(self) -> Node:
         sign = -1 if self.tokens[self.at] == "-" else 1
@@ -217,6 +220,9 @@ class Parser:
         while self.tokens[self.at] in ("^", r"\T"):
             if self.next() == r"\T":
                 base = (lambda b: lambda v: np.asarray(b(v)).T)(base)
+            elif self.tokens[self.at : self.at + 4] == ["{", "-", r"\top", "}"]:
+                self.at += 4
+                base = (lambda b: lambda v: _power(b(v), -1).T)(base)
             else:
                 exponent = self.group()
                 base = (lambda b, e: lambda v: _power(b(v), e(v)))(base, exponent)
@@ -241,19 +247,24 @@ class Parser:
 
     def raw(self) -> str:
         """An argument as text."""
-        if self.tokens[self.at] != "{":
-            return self.single()
-        self.next()
+        return "".join(self.inside()) if self.tokens[self.at] == "{" else self.single()
+
+    def inside(self) -> list[str]:
+        """The tokens in braces."""
+        self.next("{")
         depth, start = 1, self.at
         while depth:
             depth += {"{": 1, "}": -1}.get(self.next(), 0)
-        return "".join(self.tokens[start : self.at - 1])
+        return self.tokens[start : self.at - 1]
 
     def atom(self) -> Node:
         token = self.next()
         if re.fullmatch(r"\d+(\.\d+)?", token):
             self.number = self.at
             return lambda v: float(token)
+        if token == r"\frac" and self.tokens[self.at : self.at + 2] == ["{", r"\partial"]:
+            over, under = self.inside(), self.inside()
+            return Parser([*over, "/", *under], self.values).whole()
         if token in (r"\frac", r"\tfrac"):
             over, under = self.fraction_part(), self.fraction_part()
             return lambda v: _times(None, over(v), _inverse(under(v)))
@@ -270,10 +281,14 @@ class Parser:
             return self.variance()
         if token == r"\diag":
             return self.diag()
-        if token == "[" and self.tokens[self.at + 1] == "=":
-            return self.iverson()
+        if token == "{" and self.tokens[self.at] == "[":  # {[i=j]}
+            inside = self.brackets_or_iverson(self.next())
+            self.next("}")
+            return inside
         if token in ("(", "[", "|"):
-            return self.brackets(token)
+            return self.brackets_or_iverson(token)
+        if token == r"\partial":
+            return self.partial() if self.tokens[self.at] == "_" else self.quotient()
         return self.name(token)
 
     def fraction_part(self) -> Node:
@@ -281,6 +296,16 @@ class Parser:
             digits = self.tokens[self.at]
             self.tokens[self.at : self.at + 1] = list(digits)
         return self.group()
+
+    def brackets_or_iverson(self, opening: str) -> Node:
+        if opening == "[" and self.tokens[self.at + 1] == "=":
+            return self.iverson()
+        inside = self.brackets(opening)
+        if opening == "|" or self.tokens[self.at] != "_":
+            return inside
+        self.next()
+        subscript = self.raw()  # (\yh-y)_k
+        return lambda v: _entry(v, "(...)", _plain(inside(v)), subscript)
 
     def brackets(self, opening: str) -> Node:
         self.bars += opening == "|"
@@ -292,7 +317,7 @@ class Parser:
             entries.append(self.sum_())
         self.next(CLOSING[opening])
         if len(entries) > 1:
-            return lambda v: np.array([[_scalar(entry(v))] for entry in entries])
+            return lambda v: np.concatenate([_stacked(entry(v)) for entry in entries])
         return (lambda v: _length(left(v))) if opening == "|" else left
 
     def iverson(self) -> Node:
@@ -338,7 +363,7 @@ class Parser:
         return lambda v: _mean(v, body)
 
     def variance(self) -> Node:
-        body = self.brackets(self.next("("))
+        body = self.power()
         return lambda v: _mean(v, lambda w: body(w) ** 2) - _mean(v, body) ** 2
 
     def diag(self) -> Node:
@@ -359,9 +384,48 @@ class Parser:
 
         return value
 
+    def partial(self) -> Node:
+        r"""\partial_1F is a name, \partial_j\partial_iF the entry j, i of \partial\partialF."""
+        base, key, subscript = "", "", ""
+        while self.tokens[self.at - 1] == r"\partial":
+            self.next("_")
+            subscript += self.raw()
+            base, key = base + r"\partial", key + rf"\partial_{subscript[-1]}"
+            of = self.next()
+        if of == "(":
+            start = self.at
+            self.sum_()
+            of = f"({''.join(self.tokens[start : self.at])}{self.next(')')}"
+            self.next("_")
+            subscript += self.raw()
+        known = self.values.names.get(key + of)
+        if callable(known):
+            arguments = self.arguments()
+            return lambda v: column(known(*(_plain(argument(v)) for argument in arguments)))
+        return lambda v: _lookup(v, base + of, key + of, subscript)
+
+    def quotient(self) -> Node:
+        r"""\partial E/\partial b, which is \dd{E}{b}, and \partial^2L/\partial a\,\partial b."""
+        start = self.at
+        while self.tokens[self.at] != "/":
+            self.next()
+        of, by = "".join(self.tokens[start : self.at]), []
+        self.next()
+        while self.tokens[self.at] == r"\partial":
+            self.next()
+            by.append(self.next())
+            if self.tokens[self.at] == "_":
+                by[-1] += self.next() + _shortest(self.raw())
+        if of[:2] != "^2":
+            (by,) = by
+            return _derivative(of, by)
+        return _derivative(of[2:], *by)
+
     def name(self, token: str) -> Node:
         if token == r"\dd":
             return _derivative(self.raw(), self.raw())
+        if token == r"\mathrm":
+            token += f"{{{self.raw()}}}"
         if token == r"\nabla":
             return self.nabla()
         base, subscript, marks = token, "", ""
@@ -410,32 +474,50 @@ def _shortest(text: str) -> str:
     return text if len(TOKEN.findall(text)) == 1 else f"{{{text}}}"
 
 
-def _derivative(of: str, by: str) -> Node:
+def _derivative(*parts: str) -> Node:
     r"""\dd{E}{b}, a name; \dd{\yh_k}{z_i} is the entry k, i of \dd{\yh}{z}."""
 
     def value(v):
-        whole = rf"\dd{{{of}}}{{{by}}}"
-        parts, indices = [], ""
-        for part in of, by:
+        names, indices = [], ""
+        for part in parts:
             name, _, subscript = part.partition("_")
-            subscript = subscript.strip("{}")
+            name, subscript = _layer(name, subscript.strip("{}"))
             indexed = bool(subscript) and all(i in v.bound for i in subscript)
-            parts.append(name if indexed else part)
+            names.append(name if indexed else part)
             indices += subscript if indexed else ""
-        return _lookup(v, rf"\dd{{{parts[0]}}}{{{parts[1]}}}", whole, indices)
+        base, whole = (r"\dd" + "".join(f"{{{part}}}" for part in texts) for texts in (names, parts))
+        return _lookup(v, base, whole, indices)
 
     return value
+
+
+def _layer(base: str, subscript: str) -> tuple[str, str]:
+    """W_{2,kl} is the entry k, l of W_2."""
+    match = re.fullmatch(r"(\d),([a-z]+)", subscript)
+    return (f"{base}_{match[1]}", match[2]) if match else (base, subscript)
 
 
 def _lookup(v: Values, base: str, key: str, subscript: str) -> Any:
     if key in v.names:
         return column(v.names[key])
+    base, subscript = _layer(base, subscript)
     if not subscript or base not in v.names:
         raise FormulaError(f"{key} has no value")
-    array = np.asarray(v.names[base])
-    if array.ndim != len(subscript):
-        raise FormulaError(f"{key}: {base} has {array.ndim} indices")
-    return float(array[tuple(_index(v, i) for i in subscript)])
+    return _entry(v, key, v.names[base], subscript)
+
+
+def _entry(v: Values, name: str, array: Any, subscript: str) -> float:
+    if np.ndim(array) != len(subscript):
+        raise FormulaError(f"{name}: the array has {np.ndim(array)} indices")
+    return float(np.asarray(array)[tuple(_index(v, i) for i in subscript)])
+
+
+def _stacked(x: Any) -> np.ndarray:
+    """A number or a column, as a part of a column."""
+    array = np.asarray(x)
+    if array.ndim and array.shape[1] != 1:
+        raise FormulaError(f"a vector with an entry of shape {array.shape}")
+    return array.reshape(-1, 1)
 
 
 def _index(v: Values, i: str) -> int:

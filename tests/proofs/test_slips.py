@@ -29,7 +29,7 @@ SLIPS = {
 }
 SAME = [  # what changes the print and not the meaning
     r"[2-] +O ?\(",
-    r"\| - e",
+    r"\| - (e|f ')",
     r"\( - \\sum .*\^2",
     r"\\varphi' ?\(? 2",
     r"2 \(.*= 0",

@@ -1,0 +1,176 @@
+"""What stands between the boxes of theory/*.tex: its formulas with the values given to them, and its words.
+
+A formula with =, <, > or the like is evaluated as a box is, on each of the values that its paragraph gives to all of
+its symbols, and holds for each of them. ``WORDS`` keeps everything else: the text of all sources, in which relations
+stand in the place of such a formula. A formula remains there as it is printed if it has no relation, if ``UNREAD``
+lists it with the reason for which it is not evaluated, if it compares with 0, a power with 1 or up to O(...), where a
+factor or an exponent changes nothing, or if none of the values attains its inequality (up to 1e-9).
+"""
+
+import re
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from evaluator import RELATIONS, FormulaError, _braces, statements
+from printed import BOXES, SOURCES, given, is_true
+
+HERE = Path(__file__).parent
+WORDS, UNREAD = HERE / "theory_words.txt", HERE / "theory_unread.txt"
+COMPARED = {"=", "<", ">", r"\le", r"\ge", r"\approx"}
+MARK = re.compile(r"\\(?P<box>answer|example|erratum)\s*\{(?!#)|\$(?P<inline>[^$]*)\$|\\\[(?P<displayed>.*?)\\\]", re.S)
+NULL = re.compile(r"(^|=|<|>|\\[lg]e)\s*0\s*(\.?$|=|<|>|\\[lg]e)|O\(|\^.*= *1$")
+HEADING = re.compile(r"\\(?:paragraph|statement)\{([^{}]*)\}|\\(idea|careful|seen)\{")
+GIVEN = {}
+
+
+class Formula(NamedTuple):
+    file: str
+    heading: str
+    text: str
+    span: tuple[int, int]
+    example: bool
+
+    @property
+    def key(self):
+        return self.file, " ".join(self.text.split())
+
+    @property
+    def parts(self):
+        return statements(in_a_row(self.text))
+
+    @property
+    def statements(self):
+        return [s for s in self.parts if COMPARED & set(s[1::2])]
+
+
+def gives(question, heading="", slack=1e-10):
+    """Enter a generator of (names, sizes, draws) for a question, for its paragraphs with this heading, or a formula."""
+
+    def enter(generator):
+        GIVEN.setdefault((question, heading), []).append((generator, slack))
+        return generator
+
+    return enter
+
+
+def in_a_row(text):
+    """The text of an aligned display without its layout: each line continues the chain of relations of the first."""
+    aligned = re.fullmatch(r"\s*\\begin{aligned}(.*)\\end{aligned}(.*)", text, re.S)
+    if not aligned:
+        return text
+    first, *others = (line.strip() for line in aligned[1].split(r"\\"))
+    relations = tuple(RELATIONS)
+    lines = [first.partition("&")[2], *(line.removeprefix("&") for line in others)]
+    if any("&" in line or not line.startswith(relations) for line in lines):
+        raise FormulaError(f"an aligned display whose lines do not begin with a relation: {text}")
+    return " ".join([first.replace("&", ""), *lines[1:]]) + aligned[2]
+
+
+def source(name):
+    """The text without its comments."""
+    return re.sub(r"(?<!\\)%.*", "", SOURCES[name])
+
+
+@cache
+def formulas_of(name):
+    """The formulas of the file, but for the boxes and the errata."""
+    text, found, at, example = source(name), [], source(name).find(r"\begin{document}"), 0
+    while mark := MARK.search(text, max(at, 0)):
+        at = mark.end()
+        if mark["box"] == "example":
+            label_end = _braces(text, at - 1)[1]
+            example, at = _braces(text, label_end)[1], label_end
+        elif mark["box"]:
+            at -= 1
+            for _ in range({"answer": 2, "erratum": 5}[mark["box"]]):
+                at = _braces(text, re.compile(r"\s*").match(text, at).end())[1]
+        else:
+            headings = ["".join(pair) for pair in HEADING.findall(text[: mark.start()])]
+            formula = mark["inline"] or mark["displayed"] or ""
+            found.append(Formula(name, headings[-1] if headings else "", formula, mark.span(), at < example))
+    return found
+
+
+def to_be_evaluated():
+    return [f for name in SOURCES for f in formulas_of(name) if f.statements and not f.example]
+
+
+@cache
+def problems(generator):
+    torch.manual_seed(0)
+    return [given(*problem) if isinstance(problem, tuple) else given(problem) for problem in generator()]
+
+
+def values_of(formula):
+    """[(values, slack)] of the formula itself, of its paragraph, or of its question."""
+    question = formula.heading if formula.file == "statements.tex" else formula.file[:2]
+    own = [key for key in GIVEN if key[0] == question and key[1] and key[1] in formula.heading]
+    itself = [key for key in GIVEN if key == (question, formula.key[1])]
+    for key in itself or own or [(question, "")]:
+        for generator, slack in GIVEN.get(key, []):
+            yield from ((values, slack) for values in problems(generator))
+
+
+def rounding(number):
+    """Half a unit of the last digit, relative; nothing if this is no decimal number."""
+    decimals = re.fullmatch(r"\d+\.(\d+)", number)
+    return decimals and 0.5 * 10.0 ** -len(decimals[1]) / max(1, float(number))
+
+
+@cache
+def reading(formula):
+    """(whether some values can read it, whether it is true for these, whether each inequality is attained by some)."""
+    pairs = [tuple(s[i : i + 3]) for s in formula.statements for i in range(0, len(s) - 2, 2)]
+    read, true, attained = set(), True, {pair for pair in pairs if pair[1] in ("=", r"\approx")}
+    for pair, (values, slack) in product(pairs, values_of(formula)):
+        try:
+            with np.errstate(divide="ignore"):
+                rounded = rounding(pair[2]) if pair[1] == r"\approx" else None
+                true = is_true([*pair], values, rounded or slack) and true
+                attained |= {pair} if is_true([*pair], values, 1e-9, tight=True) else set()
+        except FormulaError:
+            continue
+        except AssertionError:  # of shapes
+            true = False
+        read.add(pair)
+    return read == set(pairs), true, attained == set(pairs)
+
+
+@cache
+def unread():
+    """{(file, formula): reason}"""
+    lines = [line.split(" | ") for line in UNREAD.read_text(encoding="utf-8").splitlines()]
+    assert len({(file, text) for file, _, text in lines}) == len(lines)
+    return {(file, text): reason for file, reason, text in lines}
+
+
+def skeleton(formula):
+    """The relations, or the formula as it is."""
+    if NULL.search(formula.text.strip()):
+        return formula.text
+    if formula.key in unread() or not formula.statements or not (formula.example or reading(formula)[2]):
+        return formula.text
+    parts = ["".join(s) if len(s) == 1 else f"<{' '.join(s[1::2])}>" for s in formula.parts]
+    return "; ".join(parts)
+
+
+def words():
+    """The text of all sources but the address, in which the relations stand for the formulas that are evaluated."""
+    pages = []
+    for name in SOURCES:
+        if name != "address.tex":
+            text = source(name)
+            for formula in reversed(formulas_of(name)):
+                start, end = formula.span
+                bar = text[start] if text[start] == "$" else text[start : start + 2]
+                close = "$" if bar == "$" else r"\]"
+                text = f"{text[:start]}{bar}{skeleton(formula)}{close}{text[end:]}"
+            for label, box in BOXES.items():
+                text = text.replace(f"\\answer{{{label}}}{{{box}}}", f"\\answer{{{label}}}")
+            pages.append(f"% {name}\n" + "\n".join(line.rstrip() for line in text.splitlines() if line.strip()))
+    return "\n".join(pages) + "\n"

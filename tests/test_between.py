@@ -1,0 +1,549 @@
+"""What stands between the boxes of theory/: its formulas with their values, its words, its macros (between.py)."""
+
+import os
+import re
+from itertools import islice, pairwise, permutations
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd.functional import hessian, jacobian
+from torch.nn.functional import softplus
+
+from between import UNREAD, WORDS, gives, in_a_row, reading, source, to_be_evaluated, unread, words
+from evaluator import FormulaError
+from printed import SOURCES, Remainder, grad, randn, real
+from q1 import Logistic, logistic
+from q2 import batches, full, mean_only
+from q3 import cross_entropy, network, softmax
+from q4 import F as smooth
+from q5 import neurons
+
+
+def flat(function):
+    """A function of tensors as one of arrays."""
+    return lambda *arrays: function(*(torch.as_tensor(a, dtype=torch.float64) for a in arrays)).detach().numpy()
+
+
+SIGMA = {r"\sigma": flat(torch.sigmoid), "e": np.e}
+SOFTMAX = {r"\mathrm{softmax}": flat(lambda z: torch.softmax(z, 0)), "e": np.e}
+
+
+# ---------------------------------------------------------------------------------------- the notation, question 1
+
+
+@gives("qu")
+@gives("th")
+def notation():
+    p = logistic(4, 2)
+    names = p.names | {
+        "[X\\\\one]": p.X_tilde,
+        r"\sigma": torch.sigmoid(p.z[0]),
+        r"\sigma'": grad(torch.sigmoid, p.z[0]),
+    }
+    yield names | {"x_t": 1.5, "x^*": 1.0, "e_t": 0.5, "f": 0.3, "g'": 0.3}
+    yield SIGMA | {"z": 0.3}
+
+
+@gives("q1")
+def logits():
+    for N, D in (5, 2), (9, 3):
+        p = logistic(N, D)
+        names = p.names | SIGMA | {"x": p.names["X"], r"\dd{E}{z}": grad(p.loss, p.z), r"\dd{E}{w}": p.gradient[:-1]}
+        dz = jacobian(lambda theta, p=p: p.X_tilde @ theta, p.theta)
+        names |= {r"\dd{z}{w}": dz[:, :-1], r"\dd{z}{b}": dz[:, -1], r"\dd{\yh}{z}": jacobian(torch.sigmoid, p.z)}
+        for v in randn(D + 1), torch.zeros(D + 1):
+            yield names | {"v": v}, {"n": N, "j": D}
+        for n in range(N):  # one example
+            yield {
+                r"\yh_n": p.yh[n],
+                "z_n": p.z[n],
+                "x_n": p.X_tilde[n, :-1],
+                "w": p.theta[:-1],
+                "b": p.theta[-1],
+                "e": np.e,
+            }
+    for end in -800, 800:
+        yield {r"\yh": torch.sigmoid(real(end, end))}, {"n": 2}
+
+
+@gives("q1", "The loss in the logit")
+def one_logit():
+    for z in -3.0, -0.2, 0.0, 1.7:
+        yield SIGMA | {"z": z, r"\max": np.maximum}
+
+
+@gives("q1", "A safe step length")
+def steps():
+    """Descent; near 0 and with targets near 1/2 the loss is a parabola; vartheta is anywhere, or near by."""
+    curved = logistic(9, 2)
+    parabola = Logistic(real([1], [-1]), 0.5 + 1e-3 * randn(2), torch.zeros(2).double())
+    for p, far, share in (curved, 1, 1), (curved, 1e-6, 0.5), (curved, -1e-6, 1), (parabola, 1e-6, 1):
+        ell = torch.linalg.eigvalsh(p.X_tilde.T @ p.X_tilde)[-1] / 4
+        eta, path = share / ell, [p.theta]
+        for _ in range(1 if p is parabola else 3):
+            path.append(path[-1] - eta * grad(p.E, path[-1]))
+        for t, (before, after) in enumerate(pairwise(path)):
+            names = {
+                "E": flat(p.E),
+                r"\eta": eta,
+                r"\vartheta": before + far * randn(len(p.theta)),
+                r"\theta_0": p.theta,
+            }
+            yield names | {r"\theta_t": after, "t": t + 1}
+            names |= {r"\theta": before, r"\theta_t": before, r"\theta_{t+1}": after, r"\ell": ell}
+            yield names | {r"\nablaE": grad(p.E, before)}
+
+
+@gives("q1", "Is there a minimum")
+def separable():
+    p = logistic(6, 2)
+    for scale in 1, 1e-12:
+        yield {"y": (p.z > 0).double(), "z": scale * p.z}, {"n": 6}
+    p = Logistic(real([1], [-1], [0.5]), real(1, 1, 0), real(1, 1))
+    circle = torch.arange(0, 2 * np.pi, 1e-3, dtype=torch.float64)
+    worst = ((1 - 2 * p.y) * (torch.stack([circle.cos(), circle.sin()], 1) @ p.X_tilde.T)).amax(1)
+    for theta in randn(20, 2):
+        yield {"E": p.E(theta), r"\omega": worst.min(), r"\theta": theta}
+
+
+# -------------------------------------------------------------------------------------------------- question 2
+
+
+def batch_names(epsilon, normalised):
+    """Of batch(), with what autograd gives for the steps in between."""
+    for names, sizes in islice(batches(normalised), 4):
+        parts = {r"\hat x": lambda x: normalised(x, 1.0, 0.0), r"\hat\tau^2": lambda x: x.var(correction=0)}
+        parts[r"\hat\tau_\epsilon"] = lambda x: (x.var(correction=0) + epsilon).sqrt()
+        names |= {rf"\dd{{{part}}}{{x}}": jacobian(function, names["x"]) for part, function in parts.items()}
+        names |= {r"\dd{L}{y}": names[r"\delta"], r"\dd{y}{\hat x}": torch.diag(names[r"\gamma"].expand(names["N"]))}
+        yield names | {r"\epsilon": epsilon, r"\hat\tau_\epsilon": parts[r"\hat\tau_\epsilon"](names["x"])}, sizes
+
+
+@gives("q2")
+def mean_only_batches():
+    yield from batch_names(0.0, mean_only)
+
+
+@gives("q2", "What it does")
+@gives("q2", "The full normalisation")
+def full_batches():
+    yield from batch_names(0.1, full(0.1))
+    yield from batch_names(0.0, full(0.0))
+
+
+@gives("q2", r"\hat\tau/\tau \approx 1 + \frac12(\hat\tau^2/\tau^2 - 1)", slack=1e-6)
+def near_one():
+    yield {r"\hat\tau": 1.001 * 1.7, r"\tau": 1.7}
+
+
+# -------------------------------------------------------------------------------------------------- question 3
+
+
+@gives("q3")
+def layers():
+    for D, U, K in (2, 3, 4), (5, 2, 3):
+        names = network(D, U, K)
+        names |= SOFTMAX | {r"\varphi": lambda z: np.where(z > 0, z, 0.1 * z), "p": 0.1}
+        names[r"\mathrm{keep}"] = (names["m"] > 0).double()
+        yield names, {"i": K, "j": K, "k": K, "l": U}
+
+
+@gives("q3", "The softmax")
+@gives("q3", "The cross-entropy")
+def one_layer():
+    for K in 2, 4:
+        z, y = randn(K), randn(K)  # no probabilities: their sum is not 1
+        names = softmax(z, y, z) | {"e": np.e, "Z": torch.exp(z).sum()}
+        yield names | {r"\dd{L}{z}": names[r"\nabla_zL"], r"\dd{L}{\yh}": -y / names[r"\yh"]}, {"i": K, "j": K, "k": K}
+
+
+@gives("q3", "Backwards through the layers")
+def backwards():
+    for names, sizes in layers():
+        yield names, sizes | {"j": sizes["l"]}
+    yield {"p": 1 - 1e-12}
+
+
+@gives("q3", "A batch")
+def rows():
+    names = network(5, 7, 4, 9)
+    for i in "12":
+        yield {r"\dd{L}{b_i}": names[rf"\dd{{L}}{{b_{i}}}"], r"\Delta_i": names[rf"\delta_{i}"], r"\one": torch.ones(9)}
+
+
+@gives("q3", "The mask is not its mean")
+def one_unit():
+    for w, h, m in (0.7, -1.3, 1 / 0.9), (1.2, 0.4, 0.0):
+        slope = grad(lambda h, w=w, m=m: softplus(-w * m * h), torch.tensor(h, dtype=torch.float64))
+        names = {
+            "w": w,
+            "h": h,
+            "m": m,
+            r"\rho": 0.3,
+            "L": np.logaddexp(0, -w * m * h),
+            "z_2": real(w * m * h, 0),
+            "y": real(1, 0),
+            r"\dd{L}{h}": slope,
+        }
+        yield names | SIGMA
+    yield {}, {"j": 2}, [(0.1, {"m": np.array([0, 0])}), (0.9, {"m": np.array([1, 1]) / 0.9})]
+
+
+@gives("q3", "m=0")
+def dropped():
+    yield {"m": network(5, 50, 4)["m"].min()}
+
+
+@gives("q3", "m=1/0.9")
+def kept():
+    yield {"m": network(5, 50, 4)["m"].max()}
+
+
+# -------------------------------------------------------------------------------------------------- question 4
+
+
+@gives("q4")
+def cubic():
+    for _ in range(3):
+        x = randn(3)
+        H, gradient = hessian(smooth, x), grad(smooth, x)
+        J = jacobian(lambda x: jacobian(smooth, x, create_graph=True), x)
+        names = {r"\partialF": gradient, r"\nablaF": gradient, r"\partial\partialF": J.T, r"\partial(\nablaF)": J.T}
+        names |= {rf"\partial_{i}F": gradient[i - 1] for i in (1, 2, 3)} | {f"x_{i}": x[i - 1] for i in (1, 2, 3)}
+        yield names | {"J_F": gradient, r"J_\nablaF": J, "H": H, "x": x}, {"i": 3, "j": 3}
+
+
+@gives("q4", "Why a condition")
+def peano():
+    def F(x, y):
+        return x * y * (x * x - y * y) / (x * x + y * y)
+
+    for x_1, x_2 in randn(4, 2).tolist():
+        yield {"x_2": x_2, r"\rho": x_1, "F": F}
+        names = {"x_1": x_1, "x_2": x_2, "F": F(x_1, x_2)}
+        yield names | {r"\partial_2F": lambda x, y: (F(x, y + 1e-6) - F(x, y - 1e-6)) / 2e-6}
+
+
+# -------------------------------------------------------------------------------------------------- question 5
+
+
+@gives("q5")
+def noisy():
+    for names, sizes, draws in islice(neurons(), 4):
+        n, s, X, y = sizes["k"], names["s"], randn(9, sizes["k"]), randn(9)
+        wx = (names["w"] * names["x"]).numpy()
+        draws = [(p, draw | {r"\tilde z": draw[r"\nu"] @ wx}) for p, draw in draws]
+        yield names | {r"\tilde z": names[r"\nu"].numpy() @ wx}, sizes, draws
+        w = torch.linalg.solve(X.T @ X + s**2 * (X.T @ X).diag().diag(), X.T @ y)
+        yield {"X": X, "x": X, "y": y, "s": s, "w": w, r"\lambda": s**2 * (X**2).sum(0)}, {"n": 9, "i": n}
+    yield {"s": 1e-12}
+
+
+@gives("q5", "Which noise")
+@gives("q5", "Dropout against L2")
+def bernoulli():
+    for p in 0.1, 0.5:
+        yield {"p": p}, {}, [(p, {r"\nu": 0.0}), (1 - p, {r"\nu": 1 / (1 - p)})]
+    yield {"p": 1 - 1e-12}
+
+
+@gives("q5", "seen")
+@gives("q5", r"s^2 = 1")
+def dropout_of_a_half():
+    yield {"s": np.std([0, 2])}
+
+
+@gives("q5", r"p = \frac12")
+def without_skew():
+    """The p at which the third central moment of inverted dropout changes its sign."""
+    low, high = 0.1, 0.9
+    for _ in range(60):
+        p = (low + high) / 2
+        skew = p * (0 - 1) ** 3 + (1 - p) * (1 / (1 - p) - 1) ** 3
+        low, high = (p, high) if skew < 0 else (low, p)
+    yield {"p": p}
+
+
+@gives("q5", "Against overfitting")
+def eigenvector():
+    X, y, penalty = randn(9, 3), randn(9), 0.7
+    kappas, vectors = torch.linalg.eigh(X.T @ X)
+    w = torch.linalg.solve(X.T @ X + penalty * torch.eye(3).double(), X.T @ y)
+    for kappa, v in zip(kappas, vectors.T, strict=True):
+        yield {"X": X, "y": y, r"\lambda": penalty, "I": torch.eye(3), "w^*": w, r"\kappa": kappa, "v": v}
+
+
+@gives("q5", "Dropout against L2")
+def standardised():
+    X = torch.linalg.qr(randn(9, 3))[0] * 3
+    yield {"X": X, "N": 9, "I": torch.eye(3), "s": 0.7, r"\lambda": (0.49 * (X**2).sum(0))[0]}
+    w, x = randn(2, 3)
+    z = w @ x
+    yield {r"\sigma'": grad(torch.sigmoid, z), r"\yh": torch.sigmoid(z), "z": z, "w": w, "x": x}
+
+
+# -------------------------------------------------------------------------------------------------- question 6
+
+
+@gives("q6")
+def newton():
+    """f = x^3 - 1, for which xi = (2 x + x^*) / 3."""
+    yield {"f": 0.3, "g'": 0.3}
+    for x in 0.3, 1.7, 2.5:
+        xi, new = (2 * x + 1) / 3, x - (x**3 - 1) / (3 * x**2)
+        names = {"x_t": x, "e_t": x - 1, "x^*": 1.0, r"\xi_t": xi, "e_{t+1}": new - 1, "C": xi / x**2}
+        yield names | {"f": lambda x: x**3 - 1, "f'": lambda x: 3 * x**2, "f''": lambda x: 6 * x}
+
+
+@gives("q6", "The iteration")
+def minimum():
+    yield {"g'": lambda x: x**3 - 1, "g''": lambda x: 3 * x**2, "x^*": 1.0}
+    yield {"f": 0.3, "g'": 0.3}
+    yield {"g''": lambda x: 1e-12, "x^*": 1.0}
+
+
+@gives("q6", "The conditions")
+def interval():
+    """f = exp(2 (x - 1)) - 1 around its root, and a first step of x^2 - 1 with the bounds of the point itself."""
+    for e, radius in (0.2, 0.2), (-0.15, 0.2), (0.25, 0.25):
+        B, c = 4 * np.exp(2 * radius), 2 * np.exp(-2 * radius)
+        names = {"B": B, "c": c, "e_0": e, r"\rho": B * abs(e) / (2 * c), "x^*": 1}
+        for at in np.linspace(-radius, radius, 5):
+            yield names | {"f''": 4 * np.exp(2 * at), "f'": 2 * np.exp(2 * at), "x": 1 + min(at, e, key=abs)}
+        for t in range(2):
+            before, e = e, e + np.expm1(-2 * e) / 2
+            yield names | {"e_t": before, "e_{t+1}": e, "t": t}
+    e = 0.1
+    names = {"B": 2, "c": 2 * (1 + e), "e_t": e, "e_0": e, "e_{t+1}": e * e / 2 / (1 + e), "t": 0}
+    yield names | {r"\rho": e / 2 / (1 + e)}
+    yield {"B": 1, "c": 0.5, "e_0": 1 - 1e-12, r"\rho": 1 - 1e-12}
+
+
+def outside():
+    """The bounds for arctan where |x| <= 1.5, and the first t at which the iterates from 1.5 break Newton's bound."""
+    x, e = np.linspace(-1.5, 1.5, 300_001), [1.5]
+    B, c = (2 * x / (1 + x**2) ** 2).max(), (1 / (1 + x**2)).min()
+    for _ in range(4):
+        e.append(e[-1] - np.arctan(e[-1]) * (1 + e[-1] ** 2))
+    broken = [t for t, (before, after) in enumerate(pairwise(e)) if abs(after) > B / (2 * c) * before**2]
+    yield {"B": B, "c": c, "t": broken[0], "e_3": e[3], "e_4": e[4]}
+
+
+for formula in (
+    r"B = \frac{3\sqrt3}8",
+    r"c = \frac4{13}",
+    r"\frac{2c}B \approx 0.947",
+    r"t = 3",
+    r"\frac B{2c}e_3^2 \approx 27.60",
+    r"|e_4| \approx 32.30",
+):
+    gives("q6", formula)(outside)
+
+
+TANH = {"f'": lambda x: np.cosh(x) ** -2.0, "f''": lambda x: -2 * np.tanh(x) / np.cosh(x) ** 2}
+
+
+@gives("q6", "The constant", slack=3e-3)
+def constant():
+    """f = tanh(x) - tanh(1)."""
+    e = 1e-3
+    names = {"x_t": 1 + e, r"\xi_t": 1 + e / 3, "x^*": 1.0, "e_t": e, "O": Remainder(e)}
+    yield names | TANH
+
+
+@gives("q6", "The constant", slack=1e-10)
+def third_order():
+    yield {"x": 0.01, "O": Remainder(0.01**5)}
+    yield TANH
+
+
+@gives("q6", "Multiple roots", slack=2e-6)
+def multiple():
+    for e, r in (1e-3, 2), (-1e-3, 3):
+        yield {"q": 2 + e, "q'": 1.0, "r": r, "e_t": e, "O": Remainder(e**2)}
+
+
+@gives("q6", "Multiple roots")
+def multiple_root():
+    for e, r in (0.3, 2), (-0.2, 3):  # q = 2 + e
+        names = {"f": e**r * (2 + e), "q": 2 + e, "r": r}
+        yield names | {"x": 1 + e, "x^*": 1.0}
+        yield names | {"f'": r * e ** (r - 1) * (2 + e) + e**r, "q'": 1.0, "e_t": e}
+        yield {"f'": lambda x, r=r: float(r * (x - 1) ** (r - 1)), "x^*": 1.0}
+
+
+@gives("q6", "No global guarantee")
+def threshold():
+    low, high = 1.0, 1.2
+    for _ in range(60):
+        x = (low + high) / 2
+        low, high = (x, high) if np.sinh(2 * x) < 4 * x else (low, x)
+    yield {"x": x, "x_0": x, "x_1": x - np.sinh(2 * x) / 2}
+
+
+@gives("q6", "Damping")
+def damping():
+    """A step of ln cosh that is taken, one that attains Armijo's inequality, and one of several variables."""
+    for x, alpha in (1.2, 0.5), (0.3, 1.0), (-0.7, 1.0):
+        g, g1, g2 = (lambda x: np.log(np.cosh(x))), np.tanh, (lambda x: np.cosh(x) ** -2.0)
+        v = -g1(x) / g2(x)
+        names = {r"\alpha": alpha, "v": v, "x_t": x, "x_{t+1}": x + alpha * v, "g": g, "g'": g1, "g''": g2}
+        yield names | {r"\ell": 1.0}
+    yield {"x_t": x, "v": 0.3, r"\alpha": 0.5, r"\ell": 2.0, "g": lambda x: x**2, "g'": lambda x: 2 * x}
+    g = {0.1: 0.3, -0.15: 0.3 - 0.25e-4}  # at the start and after the step
+    names = {"g": lambda x: g.get(round(float(x), 6), 9.0), "g'": lambda x: 1.0 if x == 0.1 else 9.0, "x_t": 0.1}
+    yield names | {"v": -1.0, r"\alpha": 0.25}
+    H, gradient = torch.eye(2) + 1, randn(2)
+    yield {"H": H, r"\nablag": gradient, "v": -torch.linalg.solve(H.double(), gradient)}
+    yield {"g''": 1e-12}
+
+
+@gives("q6", "Damping")
+def halved():
+    """Where the halving may end: from the longest step whose bracket is sure to be 10^-4 down to half of it."""
+    c, ell = 0.3, 1.7
+    for g2 in c, 1.1, ell:
+        yield {"c": c, "g''": g2, r"\ell": ell}
+    (longest,) = np.roots([-ell / (2 * c), 1 - 1e-4])
+    for alpha in longest, 0.7 * longest, longest / 2:
+        yield {"c": c, r"\ell": ell, r"\alpha": alpha}
+
+
+@gives("q6", "Affine invariance")
+def affine():
+    def g(x):
+        return torch.exp(x).sum() + (x @ x) ** 2
+
+    for _ in range(3):
+        P, u = torch.eye(3) + randn(3, 3) / 4, randn(3)
+        functions, numbers = {"P": P, "u": u, "x": P @ u}, {"P": P}
+        for mark, f, at in ("", g, P @ u), (r"\tilde ", lambda u, P=P: g(P @ u), u):
+            parts = {f"{mark}H": lambda x, f=f: hessian(f, x), rf"\nabla{mark}g": lambda x, f=f: grad(f, x)}
+            functions |= {name: flat(part) for name, part in ({f"{mark}g": f} | parts).items()}
+            numbers |= {name: part(at) for name, part in parts.items()}
+        yield functions
+        yield numbers
+
+
+# -------------------------------------------------------------------------------------------------- question 7
+
+
+@gives("q7")
+def classes():
+    for K in 2, 3, 5:
+        z, y, v = 2 * randn(K), torch.softmax(randn(K), 0), randn(K)
+        names = softmax(z, y, v) | SOFTMAX | {"L": flat(lambda z, y=y: cross_entropy(z, y))}
+        draws = [(p, {r"\pi": one_hot}) for p, one_hot in zip(names[r"\yh"].tolist(), np.eye(K), strict=True)]
+        yield names | {r"\pi": np.eye(K)[1]}, dict.fromkeys("ijk", K), draws
+    yield {"K": 2}
+    yield {"v": real(1, 1) / 2**0.5}
+
+
+@gives("q7", r"\pi_i\pi_j = 0")
+def two_classes():
+    for row in np.eye(3):
+        yield from ({r"\pi_i": row[i], r"\pi_j": row[j]} for i, j in permutations(range(3), 2))
+
+
+@gives("q7", "How curved")
+def pairs():
+    for v in randn(3, 4), real([1, -1], [-2, 2]):
+        for row in v:
+            yield {"v": row, "v_i": row.min(), "v_j": row.max()}
+    for p in real(0.5, 0.5), real(0.7, 0.2, 0.1):
+        H = p.diag() - torch.outer(p, p)
+        values, vectors = torch.linalg.eigh(H)
+        yield {"H": H, "v": vectors[:, -1] / values[-1].sqrt()}
+
+
+@gives("q7", "What convexity implies")
+def convexity():
+    for K in 2, 4:
+        x, W, V, y, rho = randn(3), randn(K, 3), randn(K, 3), torch.softmax(randn(K), 0), 0.7
+        names = {"x": x, "W": W, "z": W @ x, "H": softmax(W @ x, y, y)["H"], "K": K, r"\rho": rho, "e": np.e}
+        one_hot = torch.eye(K).double()[1]
+        yield names | {"V": V, "y": one_hot, "L": flat(lambda z, t=one_hot: cross_entropy(z, t))}
+        yield {"V": V * 0, "H": names["H"], "x": x}
+        yield {"y": y, "z": y.log() + rho, r"\rho": rho, r"\one": torch.ones(K)}
+    yield {r"\lambda_{\max}": 0.5, "y": real(1e-12, 2e-12)}, {"k": 2}
+    yield {r"\yh": 1 - real(1e-12, 2e-12)}, {"k": 2}
+    yield {r"\tanh'": lambda x: 1 - np.tanh(x) ** 2}
+    D, U, K = 2, 3, 2
+    x, y = randn(D), real(1, 0)
+    weights = torch.zeros(U, D).double(), torch.zeros(K, U).double()
+    blocks = hessian(lambda W1, W2: cross_entropy(W2 @ torch.tanh(W1 @ x), y), weights)
+    names = {"x": x, "y": y, r"\yh": real(0.5, 0.5), r"\dd{L}{W_2}{W_1}": blocks[1][0]}
+    yield names, {"k": K, "l": U, "j": U, "i": D}
+
+
+# ---------------------------------------------------------------------------------------------------- the tests
+
+
+@pytest.mark.parametrize("formula", to_be_evaluated(), ids=lambda f: f"{f.file[:2]}: {f.text[:40]}")
+def test_formula(formula):
+    """It holds for all values that can read it, and some can; or it is listed, and does not."""
+    read, true, _ = reading(formula)
+    if formula.key in unread():
+        assert not (read and true), "it is true: take it off the list"
+    else:
+        assert true, "it is wrong"
+        assert read, f"it has no values; {UNREAD.name} lists what cannot be evaluated"
+
+
+def test_the_lines_of_an_aligned_display_are_one_chain():
+    display = r" \begin{aligned} a &\le b \\ &= \begin{pmatrix}1\end{pmatrix}. \end{aligned} "
+    assert in_a_row(display).split() == [*[r"a", r"\le", r"b", r"=", r"\begin{pmatrix}1\end{pmatrix}."]]
+    for other in r"a &\le b \\ + c", r"a \le b \\ &= c", r"a &\le b \\ &c", r"a &\le b & c":
+        with pytest.raises(FormulaError, match="do not begin with a relation"):
+            in_a_row(rf"\begin{{aligned}}{other}\end{{aligned}}")
+
+
+def test_at_most_a_quarter_is_listed_and_everything_listed_is_there():
+    found = [formula.key for formula in to_be_evaluated()]
+    assert unread().keys() <= set(found)
+    assert 4 * sum(key in unread() for key in found) <= len(found)
+
+
+def test_words():
+    """What no test evaluates is what it was; WRITE_WORDS=1 python -m pytest tests/test_between.py writes it anew."""
+    if os.environ.get("WRITE_WORDS"):
+        WORDS.write_text(words(), encoding="utf-8")
+    assert words().splitlines() == WORDS.read_text(encoding="utf-8").splitlines()
+
+
+# What the evaluator and the reader take the mathematical macros for, and all definitions, by their commands and names.
+MEANT = r"yh{\hat y} one{\mathbf 1} T{^{\!\top}} R{\mathbb R} E{\mathbb E} Var{Var} diag{diag} softplus{softplus} "
+MEANT += r"lse{logsumexp} dd[2]{\frac{\partial #1}{\partial #2}}"
+MACROS = """
+address.tex: newcommand repository
+errata.tex: newcommand erratum, newcommand repaired
+notation.tex: pdfgentounicode =, pdfglyphtounicode summationtext, pdfglyphtounicode summationdisplay,
+    providecommand sourcehash, newlist parts, newcommand yh, newcommand one, newcommand T, newcommand R,
+    DeclareMathOperator E, DeclareMathOperator Var, DeclareMathOperator diag, DeclareMathOperator softplus,
+    DeclareMathOperator lse, newcommand dd
+q3_two_layer_network.tex: renewcommand arraystretch
+questions.tex: renewcommand section, newcommand question
+references.tex: newcommand reference
+statements.tex: newcommand statement, def csname, def csname, newcommand titleof, csname title@, newcommand textof,
+    csname text@
+theory.tex: AtBeginDocument abovedisplayshortskip, newcommand contents, renewcommand paragraph, newcommand notebook,
+    newcommand study, newcommand testlink, newcommand cited, newtcolorbox answerbox, newcommand answer,
+    g@addto@macro answersheet, newcommand answersheet, newcommand sheetentry, newcommand sheethead,
+    newcommand question, def thisquestion, def expandafter, newcommand idea, newcommand example, newcommand careful,
+    newcommand seen, newenvironment accessible, def shown, def firstdigits, newcommand sheet, let wide,
+    renewcommand qquad, let narrow, renewcommand quad
+"""
+
+
+def test_macros_are_defined_once_and_where_they_may_be_and_mean_what_the_evaluator_takes_them_for():
+    """The mathematics in notation.tex, the layout where it is used; anything that might define is found by its name."""
+    kinds = (
+        "[nN]ew|[dD]ef|[lL]et(?![a-z])|Declare|[cC]ommand|[cC]md|macro|csname|code|AtBegin|every|toks|[sS]ymbol|scan"
+    )
+    defining = rf"\\(?!linewidth|endcsname)([A-Za-z@]*(?:{kinds})[A-Za-z@]*)\s*\*?\s*\{{?\\?([A-Za-z@]+|\S)"
+    found = {name: ", ".join(map(" ".join, re.findall(defining, source(name)))) for name in SOURCES}
+    allowed = re.findall(r"^(.*\.tex): (.*)$", MACROS.replace("\n    ", " "), re.M)
+    assert {name: macros for name, macros in found.items() if macros} == dict(allowed)
+    definition = r"^\\(?:newcommand|DeclareMathOperator){\\(\w+)}((?:\[\d\])?{.*})$"
+    assert " ".join(map("".join, re.findall(definition, SOURCES["notation.tex"], re.M))) == MEANT
