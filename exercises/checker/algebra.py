@@ -62,7 +62,7 @@ def flat(x: np.ndarray) -> np.ndarray:
 def shape(x: np.ndarray) -> str:
     if not x.ndim:
         return "a number"
-    return f"a vector of {len(x)} entries" if x.shape[1] == 1 else f"of shape {x.shape}"
+    return f"a vector of {len(x)} entries" if x.shape[1:] == (1,) else f"of shape {x.shape}"
 
 
 def multiply(operator: str, a: Node, b: Node, v: Values) -> np.ndarray:

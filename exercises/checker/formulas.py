@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.functional import hessian, jacobian
 
 from . import latex, python
-from .algebra import Node, Unknown, Unreadable, Values, column, values_of
+from .algebra import Node, Unknown, Unreadable, Values, column, shape, values_of
 from .compare import Case, Mistakes, judge, same
 from .core import TASKS, Found, need
 from .tokens import spelled
@@ -77,9 +77,13 @@ def check_formula(problems: Callable[[], list[Problem]], free: str, text: Any) -
         raise NotImplementedError
     need(len(text) < 2000, "unreadable", "a formula of more than 2,000 characters is not read.")
     drawn = problems()
+    cases = [case_of(text, problem, free) for problem in drawn]
     try:
-        judge([case_of(text, problem, free) for problem in drawn])
+        judge(cases)
     except Found as found:
+        if found.kind == "shape" and not free:
+            ours, truth = cases[0].ours, cases[0].truth
+            raise Found("shape", f"it is {shape(ours)}, and should be {shape(truth)}.") from None
         if found.kind in ("wrong", "only sometimes"):
             something_missing(text, drawn[0], free)
             one_change_away(text, drawn, free)
