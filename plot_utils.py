@@ -99,9 +99,11 @@ def show_gif(path: str | os.PathLike, alt: str) -> None:
 def plot_histories(histories: dict[str, dict[str, list[float]]], title: str) -> None:
     """Loss and accuracy over the epochs of trainings, {name: model.history} of train_utils'
     train with a test_dataloader: dashed in training (an epoch's running average, in training
-    mode), solid on test data."""
-    fig, axes = plt.subplots(1, 2, figsize=(11, 3.6))
+    mode), solid on test data. ValueError for more than four, which would share colours."""
     colors = BLUE, ORANGE, GREEN, RED
+    if len(histories) > len(colors):
+        raise ValueError(f"expected at most {len(colors)} histories, got {len(histories)}")
+    fig, axes = plt.subplots(1, 2, figsize=(11, 3.6))
     for (name, history), color in zip(histories.items(), colors, strict=False):
         epochs = range(1, len(history["train_loss"]) + 1)
         for ax, quantity in zip(axes, ["loss", "accuracy"], strict=True):

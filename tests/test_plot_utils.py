@@ -111,6 +111,17 @@ def test_data_frames_are_drawn_as_arrays_are(tmp_path):
     create_decision_boundary_gif([1], frame[:70], labels[:70], 2, X[70:], y[70:], filename=tmp_path / "mixed.GIF")
 
 
+def test_histories_are_drawn_each_and_no_fifth_is_lost(monkeypatch):
+    monkeypatch.setattr(plot_utils.plt, "show", lambda: None)
+    history = {f"{part}_{what}": [1.0, 0.5] for part in ("train", "test") for what in ("loss", "accuracy")}
+    plot_utils.plot_histories({name: history for name in "abcd"}, "Four")
+    loss, accuracy = plot_utils.plt.gcf().axes
+    plot_utils.plt.close("all")
+    assert len(loss.lines) == len(accuracy.lines) == 8
+    with pytest.raises(ValueError, match="at most 4 histories, got 5"):
+        plot_utils.plot_histories({name: history for name in "abcde"}, "Five")
+
+
 @pytest.mark.parametrize(
     ("classes", "data", "message"),
     [

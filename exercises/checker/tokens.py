@@ -91,7 +91,7 @@ def in_ascii(source: str) -> str:
 
 
 def sides_of(source: str) -> list[list[Token]]:
-    """The sides of an equation, in one spelling: \hat y, _{...}, ^{...}, ' for a prime, ^* for a star, \T."""
+    r"""The sides of an equation, in one spelling: \hat y, _{...}, ^{...}, ' for a prime, ^* for a star, \T."""
     source = re.sub(r"(?<!\\)%.*|\\(?:tag|label)\{[^}]*\}", lambda m: " " * len(m[0]), source)
     tokens = [Token(r"\\" if m[0].startswith(r"\\") else m[0], *m.span()) for m in TOKEN.finditer(source)]
     return sides(marked(plain(tokens)))
