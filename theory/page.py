@@ -1,0 +1,288 @@
+r"""The page for the web, theory.html, made of the PDF's sources: make -C theory html
+
+LaTeXML reads theory.tex with the definitions of page.sty.ltxml and gives XHTML with MathML; pdfLaTeX draws the figures.
+Here the XHTML is reduced to what a reader and a screen reader need, and put into one file with its style, its pictures
+and the letters of its formulas: it fetches nothing from elsewhere.
+"""
+
+import base64
+import io
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from html import escape
+from pathlib import Path
+
+from fontTools import subset
+
+THEORY = Path(__file__).parent
+BUILD = THEORY / "build" / "page"
+FONT = Path("/usr/share/texmf/fonts/opentype/public/lm-math/latinmodern-math.otf")  # Debian's fonts-lmodern
+FIGURES = (
+    r"\PassOptionsToPackage{active,tightpage}{preview}"
+    r"\AddToHook{begindocument/before}{\usepackage{preview}\PreviewEnvironment{accessible}}\input{theory}"
+)
+TIMES, APPLIED = "\u2062", "\u2061"  # what stands between f and (x), unseen: "f times x" or "f of x"
+FUNCTIONS = re.compile(r"softmax|Bernoulli|𝒩|λmax|w∗\(XR?\)|H\(x\)|H~\(u\)")
+PRODUCTS = "σ(1−σ)"
+VOID = {"br", "img"}
+MATHML = "class", "encoding", "id", "mathsize", "mathcolor"  # attributes that say nothing here
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="source-hash" content="{digest}">
+<title>{title}</title>
+<style>
+{style}
+</style>
+</head>
+<body>
+<nav aria-label="Pages">
+<a href="theory.pdf">as a PDF</a>
+<a href="questions.pdf">the questions alone</a>
+<a href="{repository}">GitHub</a>
+</nav>
+<main>
+{body}
+</main>
+<script>
+// What is too wide scrolls in itself, by the arrow keys, too.
+const reach = () => document.querySelectorAll("p, .scroll, .table").forEach(element =>
+  element.scrollWidth > element.clientWidth ? element.tabIndex = 0 : element.removeAttribute("tabindex"));
+addEventListener("load", reach);
+addEventListener("resize", reach);
+</script>
+</body>
+</html>
+"""
+
+
+def run(*command: str | Path) -> str:
+    """Its output; if it fails, the end of that, and no page."""
+    result = subprocess.run(command, cwd=THEORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if result.returncode or re.search(r"^Error:", result.stdout, re.M):
+        raise SystemExit(f"{' '.join(map(str, command))}\n{result.stdout[-2000:]}")
+    return result.stdout
+
+
+def convert() -> tuple[ET.Element, dict[str, str]]:
+    """The document as XHTML, and the label of each identifier in it."""
+    xml, xhtml = BUILD / "theory.xml", BUILD / "theory.xhtml"
+    log = f"--log={BUILD}/latexml.log"
+    run("latexml", "--preload=page.sty", "--path=.", log, f"--destination={xml}", "theory.tex")
+    run("latexmlpost", "--format=xhtml", "--pmml", "--nodefaultresources", log, f"--destination={xhtml}", xml)
+    labelled = [e for e in ET.parse(xml).iter() if e.get("labels")]
+    labels = {e.get("{http://www.w3.org/XML/1998/namespace}id"): e.get("labels").split(":", 2)[2] for e in labelled}
+    root = ET.parse(xhtml).getroot()
+    for element in root.iter():
+        element.tag = re.sub("{.*}", "", element.tag) if isinstance(element.tag, str) else "comment"
+    return root.find(".//div[@lang]"), labels
+
+
+def figures() -> list[str]:
+    """Each environment `accessible` as an SVG, in a data URI."""
+    pdf = BUILD / "figures.pdf"
+    run("pdflatex", "-interaction=nonstopmode", f"-output-directory={BUILD}", "-jobname=figures", FIGURES)
+    pages = re.search(r"^Pages: *(\d+)", run("pdfinfo", pdf), re.M)[1]
+    drawn = []
+    for number in range(1, int(pages) + 1):
+        svg = pdf.with_name(f"figure-{number}.svg")
+        run("pdftocairo", "-svg", "-f", str(number), "-l", str(number), pdf, svg)
+        drawn.append("data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode())
+    return drawn
+
+
+def letters(body: str) -> str:
+    """A style sheet with Latin Modern Math, reduced to what the formulas use, and the italic letters."""
+    used = set(re.sub("<[^>]*>", "", "".join(re.findall("<math.*?</math>", body, re.S))))
+    options = subset.Options(flavor="woff", layout_features=["*"], notdef_outline=True, name_IDs=[0, 1, 2, 13, 14])
+    options.with_zopfli = False
+    font = subset.load_font(str(FONT), options)
+    chosen = subset.Subsetter(options)
+    chosen.populate(unicodes={*map(ord, used), 0x210E, *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)})
+    chosen.subset(font)
+    file = io.BytesIO()
+    subset.save_font(font, file, options)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'@font-face {{ font-family: "Formulas"; src: url("data:font/woff;base64,{data}"); }}'
+
+
+# ------------------------------------------------------------------------------------- the tree, changed in place
+
+
+def text(element: ET.Element) -> str:
+    return "".join(element.itertext())
+
+
+def read_functions(math: ET.Element) -> None:
+    """f(x) is f of x, and X(y - z) is X times y - z."""
+    for row in math.iter("mrow"):
+        for head, operator, argument in zip(row, row[1:], row[2:], strict=False):
+            if operator.text in (TIMES, APPLIED) and text(argument).startswith("("):
+                applied = text(head) + text(argument).replace(TIMES, "")
+                if applied == PRODUCTS or text(head).endswith("⊤"):
+                    operator.text = TIMES
+                elif FUNCTIONS.match(applied):
+                    operator.text = APPLIED
+
+
+def mend_spaces(math: ET.Element) -> None:
+    """As TeX sets them: none around a slash, none before a derivative, hats that are not stretched."""
+    for operator in math.iter("mo"):
+        if operator.text in "/∂∇":
+            operator.set("lspace", "0em")
+        if operator.text == "/":
+            operator.set("rspace", "0em")
+    for accented in math.iter("mover"):
+        accented[1].set("stretchy", "false")
+
+
+def adopt_pictures(document: ET.Element) -> None:
+    """A picture that stands before its figure (\\captionof) moves into it."""
+    parents = {child: parent for parent in document.iter() for child in parent}
+    alone = None
+    for element in list(document.iter()):
+        if element.tag == "img" and "ltx_figure" not in parents[element].get("class", ""):
+            alone = element
+        elif alone is not None and "ltx_figure" in element.get("class", ""):
+            parents[alone].remove(alone)
+            element.insert(0, alone)
+            alone = None
+
+
+def symbols(table: ET.Element) -> list[tuple[ET.Element, ET.Element]]:
+    """The rows of the table of notation, which has two columns of pairs beside each other."""
+    rows = [row.findall("td") for row in table.iter("tr")]
+    return [(row[k], row[k + 1]) for k in range(0, len(rows[0]), 2) for row in rows]
+
+
+# ------------------------------------------------------------------------------------- the tree, written
+
+
+class Writer:
+    def __init__(self, labels: dict[str, str], pictures: list[str], linked: set[str]) -> None:
+        self.labels, self.pictures, self.linked = labels, pictures, linked
+
+    def anchor(self, identifier: str) -> str:
+        return self.labels.get(identifier, identifier)
+
+    def inner(self, element: ET.Element) -> str:
+        parts = [escape(element.text or "", quote=False)]
+        for child in element:
+            parts += [self.write(child), escape(child.tail or "", quote=False)]
+        return "".join(parts)
+
+    def wrap(self, tag: str, element: ET.Element, **attributes: str) -> str:
+        """The element's content in another tag, which keeps its identifier if anything links to it."""
+        identifier = element.get("id", "")
+        if identifier in self.labels or identifier in self.linked:
+            attributes = {"id": self.anchor(identifier), **attributes}
+        return mark(tag, self.inner(element), **attributes)
+
+    def write(self, element: ET.Element) -> str:
+        """The element as HTML: what is not named here leaves its content."""
+        classes = element.get("class", "").removeprefix("ltx_").split()
+        name = classes[0] if classes else ""
+        special = getattr(self, f"write_{element.tag}", None)
+        if element.tag == "comment" or name in ("authors", "pagination", "rdf"):
+            return ""
+        if special:
+            return special(element, name, classes)
+        return self.wrap(element.tag, element) if element.tag in ("p", "ul", "em", "br") else self.inner(element)
+
+    def write_div(self, element, name, classes):
+        if name in ("section", "appendix"):
+            return self.wrap("section", element)
+        if name == "theorem":
+            return self.wrap("div", element, **{"class": classes[1]})
+        if name in ("figure", "caption"):
+            return self.wrap({"figure": "figure", "caption": "figcaption"}[name], element)
+        linked = element.get("id") in self.linked
+        return self.wrap("div", element) if linked else self.inner(element)
+
+    def write_span(self, element, name, classes):
+        if "ltx_tag_equation" in element.get("class", ""):
+            return self.wrap("span", element, **{"class": "number"})
+        if "ltx_tag_item" in element.get("class", ""):
+            return ""
+        tag = {"ltx_font_bold": "strong", "ltx_font_typewriter": "code"}.get(element.get("class", "").split(" ")[-1])
+        return self.wrap(tag, element) if tag else self.inner(element)
+
+    def write_h1(self, element, name, classes):
+        level = {"title_document": "h1", "title_section": "h2", "title_appendix": "h2"}
+        return self.wrap(level.get(classes[-1].removeprefix("ltx_"), "h3"), element) + "\n"
+
+    write_h2 = write_h3 = write_h4 = write_h1
+
+    def write_a(self, element, name, classes):
+        link, content = element.get("href"), self.inner(element)
+        if link.startswith("#"):
+            link = "#" + self.anchor(link[1:])
+            if re.search(r"\.E\d+$", element.get("href")):
+                content = re.sub(r"(\d+)$", r"(\1)", content)
+        return mark("a", f"<code>{content}</code>" if "ltx_font_typewriter" in classes else content, href=link)
+
+    def write_ol(self, element, name, classes):
+        return self.wrap("ol", element, **{"class": name})
+
+    def write_li(self, element, name, classes):
+        return self.wrap("li", element)
+
+    def write_table(self, element, name, classes):
+        """An equation, or the table of symbols."""
+        if name == "tabular":
+            rows = [f"<tr><td>{self.inner(a)}</td><td>{self.inner(b)}</td></tr>" for a, b in symbols(element)]
+            head = "<thead><tr><th>symbol</th><th>meaning</th></tr></thead>"
+            return mark("div", mark("table", "\n".join([head, *rows])), **{"class": "table"})
+        cells = [self.write(math) for math in element.iter("math")]
+        number = "".join(self.write(tag) for tag in element.iter("span") if "ltx_tag_equation" in tag.get("class", ""))
+        content = mark("div", "\n".join(cells), **{"class": "scroll"}) + number
+        return mark("div", content, **{"id": self.anchor(element.get("id")), "class": "equation"})
+
+    def write_img(self, element, name, classes):
+        alt = " ".join(element.get("alt").split())
+        return mark("div", mark("img", src=self.pictures[int(element.get("src")) - 1], alt=alt), **{"class": "scroll"})
+
+    def write_math(self, element, name, classes):
+        read_functions(element)
+        mend_spaces(element)
+        tex = element.get("alttext").replace("%\n", "")
+        row = mark("mrow", "".join(map(plain, element)))
+        source = mark("annotation", escape(tex, quote=False), encoding="application/x-tex")
+        display = {"display": "block"} if element.get("display") == "block" else {}
+        return mark("math", mark("semantics", row + source), **display)
+
+
+def mark(tag: str, content: str = "", **attributes: str) -> str:
+    opened = "".join(f' {name}="{escape(value)}"' for name, value in attributes.items())
+    return f"<{tag}{opened}>" + ("" if tag in VOID else f"{content}</{tag}>")
+
+
+def plain(element: ET.Element) -> str:
+    """MathML as it is, but for attributes that say nothing here."""
+    content = escape(element.text or "", quote=False) + "".join(map(plain, element))
+    return mark(element.tag, content, **{k: v for k, v in element.attrib.items() if k not in MATHML})
+
+
+def main() -> None:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    document, labels = convert()
+    adopt_pictures(document)
+    linked = {a.get("href")[1:] for a in document.iter("a") if a.get("href").startswith("#")}
+    body = re.sub(r"\n\s*\n+", "\n", Writer(labels, figures(), linked).inner(document)).strip()
+    styles = [THEORY.parent / "tools" / "site.css", THEORY / "page.css"]
+    style = "\n".join([letters(body), *(path.read_text(encoding="utf-8").strip() for path in styles)])
+    title = " ".join(text(document.find(".//h1")).split())
+    repository = re.search(r"{(https:.*)/blob", (THEORY / "address.tex").read_text(encoding="utf-8"))[1]
+    digest = run(sys.executable, "source_hash.py").strip()
+    page = PAGE.format(digest=digest, title=title, style=style, repository=repository, body=body)
+    (THEORY / "theory.html").write_text(page, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
