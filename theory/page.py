@@ -24,8 +24,11 @@ FIGURES = (
     r"\AddToHook{begindocument/before}{\usepackage{preview}\PreviewEnvironment{accessible}}\input{theory}"
 )
 TIMES, APPLIED = "\u2062", "\u2061"  # what stands between f and (x), unseen: "f times x" or "f of x"
-FUNCTIONS = re.compile(r"softmax|Bernoulli|𝒩|λmax|w∗\(XR?\)|H\(x\)|H~\(u\)")
-PRODUCTS = "σ(1−σ)"
+FUNCTION = re.compile(  # what comes before a parenthesis and is no factor
+    r"\b([fgqFELO]~?′*|softmax|Bernoulli|𝒩|λ(max|min)|w\*(?= \(XR?\))|H~?(?= \([xu]\))|y\^(?= \(xn\))) "
+)
+FACTOR = re.compile(r"(σ \(1−σ\)$|.*⊤ )")
+ITALIC = ord("√"), ord("ℎ"), *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)  # and what stands in no text
 VOID = {"br", "img"}
 MATHML = "class", "encoding", "id", "mathsize", "mathcolor"  # attributes that say nothing here
 
@@ -73,9 +76,9 @@ def run(*command: str | Path) -> str:
 def convert() -> tuple[ET.Element, dict[str, str]]:
     """The document as XHTML, and the label of each identifier in it."""
     xml, xhtml = BUILD / "theory.xml", BUILD / "theory.xhtml"
-    log = f"--log={BUILD}/latexml.log"
-    run("latexml", "--preload=page.sty", "--path=.", log, f"--destination={xml}", "theory.tex")
-    run("latexmlpost", "--format=xhtml", "--pmml", "--nodefaultresources", log, f"--destination={xhtml}", xml)
+    run("latexml", "--preload=page.sty", "--path=.", "--log=build/page/latexml.log", f"--destination={xml}", "theory.tex")
+    options = "--format=xhtml", "--pmml", "--nodefaultresources", "--log=build/page/latexmlpost.log"
+    run("latexmlpost", *options, f"--destination={xhtml}", xml)
     labelled = [e for e in ET.parse(xml).iter() if e.get("labels")]
     labels = {e.get("{http://www.w3.org/XML/1998/namespace}id"): e.get("labels").split(":", 2)[2] for e in labelled}
     root = ET.parse(xhtml).getroot()
@@ -84,8 +87,8 @@ def convert() -> tuple[ET.Element, dict[str, str]]:
     return root.find(".//div[@lang]"), labels
 
 
-def figures() -> list[str]:
-    """Each environment `accessible` as an SVG, in a data URI."""
+def figures() -> list[dict[str, str]]:
+    """Each environment `accessible` as an SVG: the attributes of its <img>. Text of 10 pt gets the size of the page's."""
     pdf = BUILD / "figures.pdf"
     run("pdflatex", "-interaction=nonstopmode", f"-output-directory={BUILD}", "-jobname=figures", FIGURES)
     pages = re.search(r"^Pages: *(\d+)", run("pdfinfo", pdf), re.M)[1]
@@ -93,19 +96,22 @@ def figures() -> list[str]:
     for number in range(1, int(pages) + 1):
         svg = pdf.with_name(f"figure-{number}.svg")
         run("pdftocairo", "-svg", "-f", str(number), "-l", str(number), pdf, svg)
-        drawn.append("data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode())
+        width = float(re.search(rb'width="([\d.]+)', svg.read_bytes())[1]) / 10
+        data = base64.b64encode(svg.read_bytes()).decode()
+        drawn.append({"src": f"data:image/svg+xml;base64,{data}", "style": f"--width: {width:.1f}em"})
     return drawn
 
 
 def letters(body: str) -> str:
-    """A style sheet with Latin Modern Math, reduced to what the formulas use, and the italic letters."""
+    """A style sheet with Latin Modern Math, reduced to what the formulas use."""
     used = set(re.sub("<[^>]*>", "", "".join(re.findall("<math.*?</math>", body, re.S))))
     options = subset.Options(flavor="woff", layout_features=["*"], notdef_outline=True, name_IDs=[0, 1, 2, 13, 14])
     options.with_zopfli = False
     font = subset.load_font(str(FONT), options)
     chosen = subset.Subsetter(options)
-    chosen.populate(unicodes={*map(ord, used), 0x210E, *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)})
+    chosen.populate(unicodes={*map(ord, used), *ITALIC})
     chosen.subset(font)
+    font["GSUB"].table.ScriptList.ScriptRecord[0].ScriptTag = "DFLT"  # was "math", which browsers do not look for
     file = io.BytesIO()
     subset.save_font(font, file, options)
     data = base64.b64encode(file.getvalue()).decode()
@@ -124,22 +130,24 @@ def read_functions(math: ET.Element) -> None:
     for row in math.iter("mrow"):
         for head, operator, argument in zip(row, row[1:], row[2:], strict=False):
             if operator.text in (TIMES, APPLIED) and text(argument).startswith("("):
-                applied = text(head) + text(argument).replace(TIMES, "")
-                if applied == PRODUCTS or text(head).endswith("⊤"):
+                both = f"{text(head)} {text(argument).replace(TIMES, '')}"
+                if FACTOR.match(both):
                     operator.text = TIMES
-                elif FUNCTIONS.match(applied):
+                elif FUNCTION.search(both):
                     operator.text = APPLIED
 
 
-def mend_spaces(math: ET.Element) -> None:
-    """As TeX sets them: none around a slash, none before a derivative, hats that are not stretched."""
+def mend_signs(math: ET.Element) -> None:
+    """As TeX sets them: no space around a slash or before a derivative, stars that are not raised, hats as narrow."""
     for operator in math.iter("mo"):
         if operator.text in "/∂∇":
             operator.set("lspace", "0em")
         if operator.text == "/":
             operator.set("rspace", "0em")
+        operator.text = operator.text.replace("*", "∗")
     for accented in math.iter("mover"):
         accented[1].set("stretchy", "false")
+        accented[1].text = accented[1].text.translate({ord("^"): "ˆ", ord("~"): "˜"})
 
 
 def adopt_pictures(document: ET.Element) -> None:
@@ -165,7 +173,7 @@ def symbols(table: ET.Element) -> list[tuple[ET.Element, ET.Element]]:
 
 
 class Writer:
-    def __init__(self, labels: dict[str, str], pictures: list[str], linked: set[str]) -> None:
+    def __init__(self, labels: dict[str, str], pictures: list[dict[str, str]], linked: set[str]) -> None:
         self.labels, self.pictures, self.linked = labels, pictures, linked
 
     def anchor(self, identifier: str) -> str:
@@ -246,11 +254,11 @@ class Writer:
 
     def write_img(self, element, name, classes):
         alt = " ".join(element.get("alt").split())
-        return mark("div", mark("img", src=self.pictures[int(element.get("src")) - 1], alt=alt), **{"class": "scroll"})
+        return mark("div", mark("img", alt=alt, **self.pictures[int(element.get("src")) - 1]), **{"class": "scroll"})
 
     def write_math(self, element, name, classes):
         read_functions(element)
-        mend_spaces(element)
+        mend_signs(element)
         tex = element.get("alttext").replace("%\n", "")
         row = mark("mrow", "".join(map(plain, element)))
         source = mark("annotation", escape(tex, quote=False), encoding="application/x-tex")
