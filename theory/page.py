@@ -7,6 +7,7 @@ and the letters of its formulas: it fetches nothing from elsewhere.
 
 import base64
 import io
+import os
 import re
 import subprocess
 import sys
@@ -73,10 +74,18 @@ def run(*command: str | Path) -> str:
     return result.stdout
 
 
-def convert() -> tuple[ET.Element, dict[str, str]]:
+def convert(digest: str) -> tuple[ET.Element, dict[str, str]]:
     """The document as XHTML, and the label of each identifier in it."""
+    os.environ["SOURCEHASH"] = digest
     xml, xhtml = BUILD / "theory.xml", BUILD / "theory.xhtml"
-    run("latexml", "--preload=page.sty", "--path=.", "--log=build/page/latexml.log", f"--destination={xml}", "theory.tex")
+    run(
+        "latexml",
+        "--preload=page.sty",
+        "--path=.",
+        "--log=build/page/latexml.log",
+        f"--destination={xml}",
+        "theory.tex",
+    )
     options = "--format=xhtml", "--pmml", "--nodefaultresources", "--log=build/page/latexmlpost.log"
     run("latexmlpost", *options, f"--destination={xhtml}", xml)
     labelled = [e for e in ET.parse(xml).iter() if e.get("labels")]
@@ -88,7 +97,7 @@ def convert() -> tuple[ET.Element, dict[str, str]]:
 
 
 def figures() -> list[dict[str, str]]:
-    """Each environment `accessible` as an SVG: the attributes of its <img>. Text of 10 pt gets the size of the page's."""
+    """Each environment `accessible` as an SVG: the attributes of its <img>. 10 pt become the page's size of letters."""
     pdf = BUILD / "figures.pdf"
     run("pdflatex", "-interaction=nonstopmode", f"-output-directory={BUILD}", "-jobname=figures", FIGURES)
     pages = re.search(r"^Pages: *(\d+)", run("pdfinfo", pdf), re.M)[1]
@@ -106,7 +115,7 @@ def letters(body: str) -> str:
     """A style sheet with Latin Modern Math, reduced to what the formulas use."""
     used = set(re.sub("<[^>]*>", "", "".join(re.findall("<math.*?</math>", body, re.S))))
     options = subset.Options(flavor="woff", layout_features=["*"], notdef_outline=True, name_IDs=[0, 1, 2, 13, 14])
-    options.with_zopfli = False
+    options.drop_tables += ["FFTM"]
     font = subset.load_font(str(FONT), options)
     chosen = subset.Subsetter(options)
     chosen.populate(unicodes={*map(ord, used), *ITALIC})
@@ -119,6 +128,11 @@ def letters(body: str) -> str:
 
 
 # ------------------------------------------------------------------------------------- the tree, changed in place
+
+
+def kind(element: ET.Element) -> str:
+    """The first of LaTeXML's classes: section, para, figure ..."""
+    return element.get("class", "").split(" ")[0].removeprefix("ltx_")
 
 
 def text(element: ET.Element) -> str:
@@ -138,11 +152,10 @@ def read_functions(math: ET.Element) -> None:
 
 
 def mend_signs(math: ET.Element) -> None:
-    """As TeX sets them: no space around a slash or before a derivative, stars that are not raised, hats as narrow."""
+    """As TeX sets them: no space around a slash or a derivative, stars that are not raised, hats as narrow."""
     for operator in math.iter("mo"):
         if operator.text in "/∂∇":
             operator.set("lspace", "0em")
-        if operator.text == "/":
             operator.set("rspace", "0em")
         operator.text = operator.text.replace("*", "∗")
     for accented in math.iter("mover"):
@@ -150,17 +163,19 @@ def mend_signs(math: ET.Element) -> None:
         accented[1].text = accented[1].text.translate({ord("^"): "ˆ", ord("~"): "˜"})
 
 
-def adopt_pictures(document: ET.Element) -> None:
-    """A picture that stands before its figure (\\captionof) moves into it."""
+def assemble_figures(document: ET.Element) -> None:
+    """A picture that stands before its figure (\\captionof) moves into it, and nothing stands between both."""
     parents = {child: parent for parent in document.iter() for child in parent}
-    alone = None
-    for element in list(document.iter()):
-        if element.tag == "img" and "ltx_figure" not in parents[element].get("class", ""):
-            alone = element
-        elif alone is not None and "ltx_figure" in element.get("class", ""):
-            parents[alone].remove(alone)
-            element.insert(0, alone)
-            alone = None
+    inside = {part for figure in document.iter("div") if kind(figure) == "figure" for part in figure.iter()}
+    alone = [picture for picture in document.iter("img") if picture not in inside]
+    for figure in document.iter("div"):
+        if kind(figure) == "figure" and figure.find(".//img") is None:
+            picture = alone.pop(0)
+            parents[picture].remove(picture)
+            figure.insert(0, picture)
+    for part in inside:
+        if part.tag == "span" and "ltx_minipage" in part.get("class", ""):
+            part.set("class", "")
 
 
 def symbols(table: ET.Element) -> list[tuple[ET.Element, ET.Element]]:
@@ -194,76 +209,106 @@ class Writer:
 
     def write(self, element: ET.Element) -> str:
         """The element as HTML: what is not named here leaves its content."""
-        classes = element.get("class", "").removeprefix("ltx_").split()
-        name = classes[0] if classes else ""
+        if element.tag == "comment" or kind(element) in ("pagination", "rdf"):
+            return ""
         special = getattr(self, f"write_{element.tag}", None)
-        if element.tag == "comment" or name in ("authors", "pagination", "rdf"):
-            return ""
         if special:
-            return special(element, name, classes)
-        return self.wrap(element.tag, element) if element.tag in ("p", "ul", "em", "br") else self.inner(element)
+            return special(element, element.get("class", "").split())
+        return self.wrap(element.tag, element) if element.tag in ("p", "ul", "li", "em", "br") else self.inner(element)
 
-    def write_div(self, element, name, classes):
-        if name in ("section", "appendix"):
-            return self.wrap("section", element)
-        if name == "theorem":
+    def write_div(self, element: ET.Element, classes: list[str]) -> str:
+        tags = {"section": "section", "appendix": "section", "figure": "figure", "caption": "figcaption"}
+        if kind(element) in tags:
+            return self.wrap(tags[kind(element)], element)
+        if kind(element) == "theorem":
             return self.wrap("div", element, **{"class": classes[1]})
-        if name in ("figure", "caption"):
-            return self.wrap({"figure": "figure", "caption": "figcaption"}[name], element)
-        linked = element.get("id") in self.linked
-        return self.wrap("div", element) if linked else self.inner(element)
+        if kind(element) == "authors":
+            return f"<p>{self.inner(element).strip()}</p>" if text(element).strip() else ""
+        return self.wrap("div", element) if element.get("id") in self.linked else self.inner(element)
 
-    def write_span(self, element, name, classes):
-        if "ltx_tag_equation" in element.get("class", ""):
+    def write_span(self, element: ET.Element, classes: list[str]) -> str:
+        if "ltx_tag_item" in classes:
+            return ""  # lists number themselves
+        if "ltx_tag_equation" in classes:
             return self.wrap("span", element, **{"class": "number"})
-        if "ltx_tag_item" in element.get("class", ""):
-            return ""
-        tag = {"ltx_font_bold": "strong", "ltx_font_typewriter": "code"}.get(element.get("class", "").split(" ")[-1])
-        return self.wrap(tag, element) if tag else self.inner(element)
+        if "ltx_minipage" in classes:
+            return self.wrap("div", element, **{"class": "piece"})
+        tags = [tag for name, tag in (("ltx_font_bold", "strong"), ("ltx_font_typewriter", "code")) if name in classes]
+        return self.wrap(tags[0], element) if tags else self.inner(element)
 
-    def write_h1(self, element, name, classes):
-        level = {"title_document": "h1", "title_section": "h2", "title_appendix": "h2"}
-        return self.wrap(level.get(classes[-1].removeprefix("ltx_"), "h3"), element) + "\n"
+    def write_h1(self, element: ET.Element, classes: list[str]) -> str:
+        level = {"ltx_title_document": "h1", "ltx_title_section": "h2", "ltx_title_appendix": "h2"}
+        return self.wrap(level.get(classes[-1], "h3"), element) + "\n"
 
     write_h2 = write_h3 = write_h4 = write_h1
 
-    def write_a(self, element, name, classes):
+    def write_a(self, element: ET.Element, classes: list[str]) -> str:
         link, content = element.get("href"), self.inner(element)
+        if re.match(r"#.*\.E\d+$", link):
+            content = re.sub(r"(\d+)$", r"(\1)", content)
         if link.startswith("#"):
             link = "#" + self.anchor(link[1:])
-            if re.search(r"\.E\d+$", element.get("href")):
-                content = re.sub(r"(\d+)$", r"(\1)", content)
         return mark("a", f"<code>{content}</code>" if "ltx_font_typewriter" in classes else content, href=link)
 
-    def write_ol(self, element, name, classes):
-        return self.wrap("ol", element, **{"class": name})
+    def write_ol(self, element: ET.Element, classes: list[str]) -> str:
+        return self.wrap("ol", element, **{"class": kind(element)})
 
-    def write_li(self, element, name, classes):
-        return self.wrap("li", element)
-
-    def write_table(self, element, name, classes):
+    def write_table(self, element: ET.Element, classes: list[str]) -> str:
         """An equation, or the table of symbols."""
-        if name == "tabular":
+        if kind(element) == "tabular":
             rows = [f"<tr><td>{self.inner(a)}</td><td>{self.inner(b)}</td></tr>" for a, b in symbols(element)]
             head = "<thead><tr><th>symbol</th><th>meaning</th></tr></thead>"
             return mark("div", mark("table", "\n".join([head, *rows])), **{"class": "table"})
-        cells = [self.write(math) for math in element.iter("math")]
-        number = "".join(self.write(tag) for tag in element.iter("span") if "ltx_tag_equation" in tag.get("class", ""))
-        content = mark("div", "\n".join(cells), **{"class": "scroll"}) + number
+        numbers = [self.write(tag) for tag in element.iter("span") if "ltx_tag_equation" in tag.get("class", "")]
+        content = mark("div", self.aligned(element), **{"class": "scroll"}) + "".join(numbers)
         return mark("div", content, **{"id": self.anchor(element.get("id")), "class": "equation"})
 
-    def write_img(self, element, name, classes):
+    def aligned(self, table: ET.Element) -> str:
+        """One formula, which LaTeXML has distributed over the cells of a table if it has several lines."""
+        rows = [
+            [td for td in row if "padleft" not in td.get("class") and "padright" not in td.get("class")]
+            for row in table.iter("tr")
+        ]
+        rows = [[td.find("math") for td in row if "ltx_eqn_eqno" not in td.get("class")] for row in rows]
+        if len(rows) == 1:
+            (only,) = [math for math in rows[0] if math is not None]
+            return self.write(only)
+        lines, sources = [], []
+        for row in rows:
+            cells = [formula(math) if math is not None else ("", "") for math in row]
+            lines.append(mark("mtr", "".join(mark("mtd", content) for content, _ in cells)))
+            sources.append(" & ".join(tex for _, tex in cells))
+        source = r"\begin{aligned}" + r" \\ ".join(sources) + r"\end{aligned}"
+        return with_source(mark("mtable", "".join(lines), **{"class": "aligned"}), source, display="block")
+
+    def write_img(self, element: ET.Element, classes: list[str]) -> str:
         alt = " ".join(element.get("alt").split())
         return mark("div", mark("img", alt=alt, **self.pictures[int(element.get("src")) - 1]), **{"class": "scroll"})
 
-    def write_math(self, element, name, classes):
-        read_functions(element)
-        mend_signs(element)
-        tex = element.get("alttext").replace("%\n", "")
-        row = mark("mrow", "".join(map(plain, element)))
-        source = mark("annotation", escape(tex, quote=False), encoding="application/x-tex")
+    def write_math(self, element: ET.Element, classes: list[str]) -> str:
         display = {"display": "block"} if element.get("display") == "block" else {}
-        return mark("math", mark("semantics", row + source), **display)
+        return with_source(*formula(element), **display)
+
+
+def formula(math: ET.Element) -> tuple[str, str]:
+    """The formula's row, and its TeX."""
+    read_functions(math)
+    mend_signs(math)
+    return mark("mrow", "".join(map(plain, math))), math.get("alttext").replace("%\n", "")
+
+
+def with_source(row: str, tex: str, **display: str) -> str:
+    source = mark("annotation", escape(tex, quote=False), encoding="application/x-tex")
+    return mark("math", mark("semantics", row + source), **display)
+
+
+def glued(body: str) -> str:
+    """No line begins with the comma, and none ends with the parenthesis, that stands at a formula."""
+    return re.sub(
+        r"(\(?)(<math><.*?</math>)([.,;:)?!]*)",
+        lambda m: f'<span class="glue">{m[0]}</span>' if m[1] + m[3] else m[0],
+        body,
+    )
 
 
 def mark(tag: str, content: str = "", **attributes: str) -> str:
@@ -279,15 +324,16 @@ def plain(element: ET.Element) -> str:
 
 def main() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
-    document, labels = convert()
-    adopt_pictures(document)
+    digest = run(sys.executable, "source_hash.py").strip()
+    document, labels = convert(digest)
+    assemble_figures(document)
     linked = {a.get("href")[1:] for a in document.iter("a") if a.get("href").startswith("#")}
     body = re.sub(r"\n\s*\n+", "\n", Writer(labels, figures(), linked).inner(document)).strip()
+    body = glued(body)
     styles = [THEORY.parent / "tools" / "site.css", THEORY / "page.css"]
     style = "\n".join([letters(body), *(path.read_text(encoding="utf-8").strip() for path in styles)])
     title = " ".join(text(document.find(".//h1")).split())
     repository = re.search(r"{(https:.*)/blob", (THEORY / "address.tex").read_text(encoding="utf-8"))[1]
-    digest = run(sys.executable, "source_hash.py").strip()
     page = PAGE.format(digest=digest, title=title, style=style, repository=repository, body=body)
     (THEORY / "theory.html").write_text(page, encoding="utf-8", newline="\n")
 
