@@ -56,8 +56,9 @@ PAGE = """<!DOCTYPE html>
 </main>
 <script>
 // What is too wide scrolls in itself, by the arrow keys, too.
-const reach = () => document.querySelectorAll("p, .scroll, .table").forEach(element =>
+const reach = () => document.querySelectorAll("p, .scroll, .table, .piece").forEach(element =>
   element.scrollWidth > element.clientWidth ? element.tabIndex = 0 : element.removeAttribute("tabindex"));
+document.fonts.ready.then(reach);
 addEventListener("load", reach);
 addEventListener("resize", reach);
 </script>
