@@ -2,8 +2,8 @@
 
     python tools/address.py ADDRESS
 
-Badges, first cells, README, CITATION.cff, theory/address.tex and pyproject.toml itself are rewritten; what has to be
-made anew is printed. Without an argument: what disagrees with pyproject.toml.
+Badges, first cells, README, CITATION.cff, the theory's page and address.tex, and pyproject.toml itself are rewritten;
+what has to be made anew is printed. Without an argument: what disagrees with pyproject.toml.
 """
 
 import re
@@ -17,7 +17,7 @@ GITHUB = re.compile(r"(?:(?<=github\.com/)|(?<=\.google\.com/github/)|(?<=nbview
 def files(root: Path) -> list[Path]:
     """Where the address may stand."""
     texts = "pyproject.toml", "CITATION.cff", "*.md", "*/*.md", "theory/address.tex", ".github/workflows/*.yml"
-    patterns = *texts, *(f"{folder}/*.ipynb" for folder in ("notebooks", "studies", "exercises"))
+    patterns = *texts, "theory/theory.html", *(f"{folder}/*.ipynb" for folder in ("notebooks", "studies", "exercises"))
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 

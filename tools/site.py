@@ -1,7 +1,8 @@
 """The site, for GitHub Pages or a folder: python tools/site.py [FOLDER] (build/site if none is given).
 
-The READMEs, notebooks, studies and exercises as HTML pages, and the PDFs. The style is site.css, and formulas are set
-by a copy of MathJax, which npm fetches once: a page fetches nothing from elsewhere. nbconvert comes with jupyterlab.
+The READMEs, notebooks, studies and exercises as HTML pages, the theory's page, and the PDFs. The style is site.css, and
+formulas are set by a copy of MathJax, which npm fetches once: a page fetches nothing from elsewhere. nbconvert comes
+with jupyterlab.
 """
 
 import re
@@ -20,6 +21,7 @@ GITHUB = re.search(r'^repository = "(.*)"$', (ROOT / "pyproject.toml").read_text
 MATHJAX = ROOT / "build" / "node_modules" / "mathjax" / "es5" / "tex-svg.js"
 NPM_OPTIONS = "--loglevel=error", "--ignore-scripts", "--no-save", "--no-package-lock"
 PAGES = {"README.md": "index.html", "README.fa.md": "fa.html"}  # and x.html for each x.ipynb
+THEORY = "theory/theory.html"  # made by theory/page.py
 COPIED = "theory/theory.pdf", "theory/questions.pdf", "images/paths.gif", "images/boundaries.gif"
 FOLDERS = "notebooks", "studies", "exercises"
 NOTEBOOKS = [path.relative_to(ROOT).as_posix() for f in FOLDERS for path in sorted((ROOT / f).glob("*.ipynb"))]
@@ -71,7 +73,7 @@ def address(url: str, folder: str) -> str:
         path = Path(ROOT, folder, path).resolve().relative_to(ROOT).as_posix()
     there = PAGES.get(path) or (html(path) if path in NOTEBOOKS else path)
     part = f"#{part}" if part else ""
-    if there != path or path in COPIED:
+    if there != path or path in (*COPIED, THEORY):
         return ("../" if folder else "") + there + part
     if not (ROOT / path).exists():
         raise FileNotFoundError(f"a link leads nowhere: {url}, in the folder {folder or '.'}")
@@ -79,13 +81,24 @@ def address(url: str, folder: str) -> str:
 
 
 def page(body: str, title: str, top: str = "", language: str = "en") -> str:
-    links = {"Homework 2": f"{top}index.html", "فارسی": f"{top}fa.html", "theory": f"{top}theory/theory.pdf"}
+    direction = "rtl" if language == "fa" else "ltr"
+    return PAGE.format(body=body, title=title, top=top, language=language, direction=direction, links=links(top))
+
+
+def links(top: str) -> str:
+    """From each page to the others."""
+    links = {"Homework 2": f"{top}index.html", "فارسی": f"{top}fa.html", "theory": top + THEORY}
     numbered = [name for name in NOTEBOOKS if not name.startswith("studies/")]
     links |= {f"{name.split('/')[0][:-1]} {Path(name).stem.split('_')[0]}": top + html(name) for name in numbered}
     links |= {"studies": f"{top}index.html#studies"}
-    direction = "rtl" if language == "fa" else "ltr"
-    anchors = "\n".join(f'<a href="{url}">{name}</a>' for name, url in (links | {"GitHub": GITHUB}).items())
-    return PAGE.format(body=body, title=title, top=top, language=language, direction=direction, links=anchors)
+    return "\n".join(f'<a href="{url}">{name}</a>' for name, url in (links | {"GitHub": GITHUB}).items())
+
+
+def theory() -> str:
+    """The theory's page, whose links to the other pages stand before its own (GitHub's among them)."""
+    before, nav, after = re.split("(<nav.*?>)", (ROOT / THEORY).read_text(encoding="utf-8"), maxsplit=1)
+    others = links("../").rsplit("\n", 1)[0]
+    return f"{before}{nav}\n{others}{after}"
 
 
 def html(name: str) -> str:
@@ -133,6 +146,7 @@ def build(folder: Path) -> list[Path]:
     fetch_mathjax()
     texts = {"style.css": colours() + (ROOT / "tools" / "site.css").read_text(encoding="utf-8")}
     texts |= {there: from_markdown(name) for name, there in PAGES.items()}
+    texts[THEORY] = theory()
     texts |= {html(name): from_notebook(name) for name in NOTEBOOKS}
     files = {"mathjax.js": MATHJAX.read_bytes()} | {name: (ROOT / name).read_bytes() for name in COPIED}
     files |= {name: text.encode() for name, text in texts.items()}
