@@ -95,7 +95,7 @@ def test_an_exercise_finds_its_checker(home, tmp_path):
     """In a clone of its own, and in the repository."""
     for folder in tmp_path, home / "My Drive" / "Übung zwei" / "exercises":
         done = run([sys.executable, "-c", f"{first_cell(EXERCISE)}\n{CHECK}"], folder, home)
-        assert done.stdout.splitlines()[-1] == "… ce-psd: not written yet", done.stderr
+        assert done.stdout.splitlines()[-1] == "… ce-psd: not written yet.", done.stderr
 
 
 @pytest.mark.parametrize("left", ["the user's folder", "half a clone", "a file"])
