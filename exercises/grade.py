@@ -5,12 +5,13 @@ the solution, other submissions), from the network, from your other processes an
 
   printf 'FROM python:3.13\\nCOPY requirements.txt .\\nRUN pip install -r requirements.txt\\n' |
       docker build -t homework -f - .
-  docker run --rm --network none --read-only --tmpfs /tmp:size=8g --memory 16g --pids-limit 4000 \\
-      -v "$PWD":/root/homework:ro -v FOLDER:/root/class:ro -v "$PWD/grades":/root/grades homework \\
-      python /root/homework/exercises/grade.py /root/class --state /root/grades/state \\
-      --csv /root/grades/grades.csv --html /root/grades
+  docker run --rm --network none --read-only --memory 16g --pids-limit 4000 --tmpfs /tmp:size=8g \\
+      --tmpfs /private:mode=700 \\
+      -v "$PWD":/private/homework:ro -v FOLDER:/private/class:ro -v "$PWD/grades":/private/grades homework \\
+      python /private/homework/exercises/grade.py /private/class --state /private/grades/state \\
+      --csv /private/grades/grades.csv --html /private/grades
 
-There, as wherever root starts this, each submission runs as a user of its own, who cannot look into /root.
+There, as wherever root starts this, each submission runs as a user of its own, who cannot look into /private.
 
 FOLDER has a notebook, a folder or a zip for each student. Their cells are put between ours, each student's into a fresh
 copy of the hand-out, and run and checked in a process of its own. What is done is kept in --state, and done again only

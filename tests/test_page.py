@@ -20,7 +20,9 @@ MACROS = dict(re.findall(r"^\\newcommand{(\\\w+)}{(.*)}$", SOURCES["notation.tex
 OPERATORS = dict(re.findall(r"^\\DeclareMathOperator{(\\\w+)}{(.*)}$", SOURCES["notation.tex"], re.M))
 MEANING = MACROS | {name: rf"\operatorname{{{text}}}" for name, text in OPERATORS.items()}
 MEANING |= {r"\le": r"\leq", r"\ge": r"\geq", r"\ne": r"\neq"}
-NAMED = re.compile(r"\\(ln|sinh|cosh|tanh|arctan|inf|max|min|ker|arg)(?![A-Za-z])")  # functions whose names are printed
+NAMED = re.compile(
+    r"\\((?:arc)?(?:sin|cos|tan)h?|ln|log|exp|inf|sup|max|min|lim|ker|det|arg)(?![A-Za-z])"
+)  # functions whose names are printed
 
 
 def normal(tex):

@@ -19,7 +19,7 @@ from fontTools import subset
 
 THEORY = Path(__file__).parent
 BUILD = THEORY / "build" / "page"
-FONT = Path("/usr/share/texmf/fonts/opentype/public/lm-math/latinmodern-math.otf")  # Debian's fonts-lmodern
+FONT = "latinmodern-math.otf"  # in Debian's fonts-lmodern
 FIGURES = (
     r"\PassOptionsToPackage{active,tightpage}{preview}"
     r"\AddToHook{begindocument/before}{\usepackage{preview}\PreviewEnvironment{accessible}}\input{theory}"
@@ -117,7 +117,7 @@ def letters(body: str) -> str:
     used = set(re.sub("<[^>]*>", "", "".join(re.findall("<math.*?</math>", body, re.S))))
     options = subset.Options(flavor="woff", layout_features=["*"], notdef_outline=True, name_IDs=[0, 1, 2, 13, 14])
     options.drop_tables += ["FFTM"]
-    font = subset.load_font(str(FONT), options)
+    font = subset.load_font(run("kpsewhich", FONT).strip(), options)
     chosen = subset.Subsetter(options)
     chosen.populate(unicodes={*map(ord, used), *ITALIC})
     chosen.subset(font)
@@ -140,16 +140,22 @@ def text(element: ET.Element) -> str:
     return "".join(element.itertext())
 
 
-def read_functions(math: ET.Element) -> None:
-    """f(x) is f of x, and X(y - z) is X times y - z."""
+def read_products(math: ET.Element) -> None:
+    """f(x) is f of x, X(y - z) is X times y - z, and neither words nor the columns of [X 1] are factors."""
     for row in math.iter("mrow"):
         for head, operator, argument in zip(row, row[1:], row[2:], strict=False):
-            if operator.text in (TIMES, APPLIED) and text(argument).startswith("("):
-                both = f"{text(head)} {text(argument).replace(TIMES, '')}"
-                if FACTOR.match(both):
-                    operator.text = TIMES
-                elif FUNCTION.search(both):
-                    operator.text = APPLIED
+            both, apart = f"{text(head)} {text(argument).replace(TIMES, '')}", argument.text == " 1"
+            if operator.text not in (TIMES, APPLIED):
+                continue
+            if "mtext" in (head.tag, argument.tag) or apart:
+                operator.tag, operator.text = "mspace", None
+            elif text(argument).startswith("(") and FACTOR.match(both):
+                operator.text = TIMES
+            elif text(argument).startswith("(") and FUNCTION.search(both):
+                operator.text = APPLIED
+            if apart:
+                operator.set("width", "0.5em")
+                argument.text = "𝟏"
 
 
 def mend_signs(math: ET.Element) -> None:
@@ -293,7 +299,7 @@ class Writer:
 
 def formula(math: ET.Element) -> tuple[str, str]:
     """The formula's row, and its TeX."""
-    read_functions(math)
+    read_products(math)
     mend_signs(math)
     return mark("mrow", "".join(map(plain, math))), math.get("alttext").replace("%\n", "")
 
