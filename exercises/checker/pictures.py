@@ -306,7 +306,7 @@ def check_create_decision_boundary_gif(create: Callable) -> str:
     fits, frames = animate(create, list(SHARES), X, y, *test)
     check_settings([fit.settings for fit in fits])
     for fit in fits:
-        check_data(fit, X, y, *test)
+        check_data(fit, X, y, test[0])
     check_frames(frames, any(fit.asked for fit in fits))
     frames = animate(create, list(SHARES)[:2], X, y)[1]
     need(len(frames) == 2, "number of frames", f"the GIF has {len(frames)} frames for 2 alphas if there is no X_test.")
@@ -350,7 +350,7 @@ def check_settings(fits: list[dict[str, Any]]) -> None:
         need(units == [UNITS], "n_neurons ignored", text)
 
 
-def check_data(fit: SimpleNamespace, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray) -> None:
+def check_data(fit: SimpleNamespace, X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> None:
     """Are these the examples, in any order and scaled or not?"""
 
     def same(*data: np.ndarray) -> bool:

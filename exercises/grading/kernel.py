@@ -38,19 +38,18 @@ def parts() -> dict[str, list]:
     import inspect
     import sys
 
+    wrapped = "manual_seed", "step"  # by torch itself, for its optimizers
+
     def note(place: str, owner: object, every: bool) -> None:
         for name, value in list(vars(owner).items()):
-            if (every or callable(value)) and name not in (
-                "manual_seed",
-                "step",
-            ):  # torch wraps these for its optimizers
+            if (every or callable(value)) and name not in wrapped:
                 code = [value.__code__, value.__defaults__] if inspect.isfunction(value) else []
                 found[f"{place}.{name}"] = [value, *code]
 
     found = {}
     note("builtins", builtins, False)
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in ("checker", "evaluator", "numpy", "torch"):
+        if name.partition(".")[0] in ("checker", "numpy", "torch"):
             found[f"the module {name}"] = [module]
         if name.partition(".")[0] == "checker":
             note(name, module, True)
