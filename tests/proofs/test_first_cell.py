@@ -4,6 +4,7 @@ Kaggle (a repository on this disk for GitHub). What is there already is never ch
 import os
 import re
 import shutil
+import site
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ def settings(home: Path) -> dict[str, str]:
         "LC_ALL": "C",  # git's messages are translated
         "PYTHONUTF8": "1",
         "PYTHONPATH": "",
+        "PYTHONUSERBASE": site.getuserbase(),  # packages that pip has installed into the real home
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home),
         "GIT_CONFIG_NOSYSTEM": "1",
