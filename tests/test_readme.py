@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 import re
 import subprocess
 import sys
@@ -90,6 +91,22 @@ def test_badges_open_every_notebook(path):
 def test_the_persian_page_has_the_same_commands():
     commands = re.findall(r"^ *((?:git|cd|python3?|\.) .*)$", README, re.M)
     assert len(commands) == 7 and all(f"\n{command}\n" in PERSIAN for command in commands)
+
+
+def test_the_dev_container_is_made_with_readmes_commands():
+    cpu = re.search(r"^python -m pip install torch .*$", README, re.M)[0]
+    all_else = re.search(r"^    (python -m pip install -r .*) && python -m jupyter", README, re.M)[1]
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert container["postCreateCommand"] == f"{cpu} && {all_else}"
+
+
+def test_conda_gets_the_lower_bounds_of_requirements():
+    """On conda-forge two packages have other names; what is for one system only is left to conda."""
+    names = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+    python = re.search(r"Python (3\.\d+) or newer", README)[1]
+    bounds = re.findall(r"^([\w-]+)(>=[\d.]+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)
+    expected = ["conda-forge", "nodefaults", f"python>={python}", *(names.get(n, n) + bound for n, bound in bounds)]
+    assert re.findall(r"^  - (.*)$", (ROOT / "environment.yml").read_text(encoding="utf-8"), re.M) == expected
 
 
 def test_the_address_is_the_same_everywhere():
