@@ -14,7 +14,7 @@ import torch
 from torch.autograd.functional import jacobian
 
 from evaluator import boxes, each, statements
-from printed import THEORY, entered, formulas, given, grad, is_true, real, side
+from printed import SOURCES, entered, formulas, given, grad, is_true, real, side
 from q1 import Logistic
 from q2 import batch, mean_only
 from q3 import cross_entropy, softmax, two_layers
@@ -23,7 +23,7 @@ from q5 import neuron
 
 TEXTS = {
     label: dict(zip(("where", "written", "correct", "size"), texts, strict=True))
-    for label, texts in boxes(THEORY, "erratum", 5).items()
+    for label, texts in boxes(SOURCES, "erratum", 5).items()
 }
 QUOTED, CHECKS = {}, {}
 

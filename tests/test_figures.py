@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from between import source
 from evaluator import column
 from optim import Newton
 from printed import SOURCES, given, is_true
@@ -112,7 +111,7 @@ def test_figure_of_curvature():
     assert numbers == ["1", radii[0], "0.7", "0.2", "0.1", *radii[1:]]
 
 
-GRAPH = source("q3_two_layer_network.tex")
+GRAPH = SOURCES["q3_two_layer_network.tex"]
 ROW = r"\\node\[{style}\] at \(\[yshift=(-?)[\d.]+cm\]x(\d)\) {{\$(.*?) = (.*)\$}};"
 
 

@@ -80,7 +80,7 @@ def test_the_answer_sheet_has_every_box_again():
 def test_every_example_and_every_erratum_is_there():
     assert [words(block.find(".//code")) for block in blocks("example")] == list(EXAMPLES)
     errata = [words(block.find(".//code")) for block in blocks("piece")]
-    assert sorted(errata) == sorted(boxes(THEORY, "erratum"))
+    assert sorted(errata) == sorted(boxes(SOURCES, "erratum"))
 
 
 def test_every_formula_says_what_its_tex_says():

@@ -10,16 +10,10 @@ from evaluator import evaluate, statements
 from printed import BOXES, close, given, hold_in, pinned, printed, proves, randn, real, worked, works
 from q3 import cross_entropy, softmax, softmaxes
 
-hold_in(
-    softmaxes,
-    {
-        "ce-grad": r"=; =; (\sum_ky_k=1)",
-        "ce-psd": r"==\ge",
-    },
-)
+hold_in(softmaxes, "ce-grad", "ce-psd")
 
 
-@proves("ce-hessian", r"=; =; H_{ij}=-\yh_i\yh_j; (i\nej)")
+@proves("ce-hessian")
 def ce_hessian():
     off_diagonal = statements(BOXES["ce-hessian"])[2][2]
     for names, sizes in softmaxes():
@@ -45,7 +39,7 @@ def ce_null_space():
         assert vectors[:, 0].std() < 1e-8
 
 
-@proves("ce-lambda-max", r"\le")
+@proves("ce-lambda-max")
 def ce_lambda_max():
     for names, _ in softmaxes():
         printed("ce-lambda-max", names)
@@ -73,7 +67,7 @@ def ce_infimum():
     assert all(cross_entropy(z, y) > cross_entropy(y.log(), y) for z in randn(50, 3))
 
 
-@proves("ce-convex-linear", r'=\succeq; (z=Wx,\"rowsof"W"stacked")')
+@proves("ce-convex-linear")
 def ce_convex_linear():
     for K, D in (2, 3), (3, 2), (4, 5):
         x, y, W = randn(D), torch.softmax(randn(K), 0), randn(K * D)
@@ -98,4 +92,4 @@ def ce_nonconvex_network():
 @works("cross-entropy")
 def cross_entropy_example():
     z, y = real(2, 1, 1).log(), real(0, 1, 0)
-    worked("cross-entropy", softmax(z, y, real(1, 0, -1)) | {"L": cross_entropy(z, y)}, beside=[])
+    worked("cross-entropy", softmax(z, y, real(1, 0, -1)) | {"L": cross_entropy(z, y)})
