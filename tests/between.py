@@ -23,6 +23,10 @@ MARK = re.compile(r"\\(answer|example|erratum)\s*(?=\{(?!#))|\$(?P<inline>[^$]*)
 SKIPPED = {"answer": 2, "example": 1, "erratum": 5}  # arguments
 NULL = re.compile(r"(^|=|<|>|\\[lg]e)\s*0\s*(\.?$|=|<|>|\\[lg]e)|O\(|\^.*= *1$")
 HEADING = re.compile(r"\\(?:paragraph|statement)\{([^{}]*)\}|\\(idea|careful|seen)\{")
+DEFINITION = re.compile(  # of a macro: anything that might define is found by its name
+    r"\\(?!linewidth|endcsname)([A-Za-z@]*(?:[nN]ew|[dD]ef|[lL]et(?![a-z])|Declare|[cC]ommand|[cC]md|macro|csname|code|"
+    r"AtBegin|every|toks|[sS]ymbol|scan)[A-Za-z@]*)\s*\*?\s*\{?\\?([A-Za-z@]+|\S)"
+)
 LINE = re.compile(rf"[^&]*&\s*({'|'.join(map(re.escape, RELATIONS))})[^&]*")
 GIVEN = {}
 
@@ -47,11 +51,12 @@ class Formula(NamedTuple):
         return [s for s in self.parts if COMPARED & set(s[1::2])]
 
 
-def gives(question, heading="", slack=1e-10):
-    """Enter a generator of (names, sizes, draws) for a question, for its paragraphs with this heading, or a formula."""
+def gives(question, *headings, slack=1e-10):
+    """Enter a generator of (names, sizes, draws) for a question, for its paragraphs with a heading, or for formulas."""
 
     def enter(generator):
-        GIVEN.setdefault((question, heading), []).append((generator, slack))
+        for heading in headings or ("",):
+            GIVEN.setdefault((question, heading), []).append((generator, slack))
         return generator
 
     return enter
@@ -137,15 +142,15 @@ def kept(formula):
 
 
 def words():
-    """The text of all sources but the address, in which relations stand for what is evaluated."""
+    """What each source defines, and its text, but the address, in which relations stand for what is evaluated."""
     pages = []
     for name, text in SOURCES.items():
-        if name != "address.tex":
-            for formula in reversed(formulas_of(name)):
-                start, end = formula.span
-                text = text[:start] + kept(formula) + text[end:]
-            for label, box in BOXES.items():
-                relations = skeleton(statements(box), unread_in(label))
-                text = text.replace(f"\\answer{{{label}}}{{{box}}}", f"\\answer{{{label}}}{{{relations}}}")
-            pages.append(f"% {name}\n" + "\n".join(line.rstrip() for line in text.splitlines() if line.strip()))
+        pages.append(" ".join([f"% {name}:", *map(" ".join, DEFINITION.findall(text))]))
+        for formula in reversed(formulas_of(name)):
+            start, end = formula.span
+            text = text[:start] + kept(formula) + text[end:]
+        for label, box in BOXES.items():
+            relations = skeleton(statements(box), unread_in(label))
+            text = text.replace(f"\\answer{{{label}}}{{{box}}}", f"\\answer{{{label}}}{{{relations}}}")
+        pages += [line.rstrip() for line in text.splitlines() if line.strip() and name != "address.tex"]
     return "\n".join(pages) + "\n"

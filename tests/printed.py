@@ -62,6 +62,14 @@ def real(*entries):
     return torch.tensor(entries, dtype=torch.float64)
 
 
+def flat(function):
+    """A function of tensors as one of arrays."""
+    return lambda *arrays: function(*(torch.as_tensor(a, dtype=torch.float64) for a in arrays)).detach().numpy()
+
+
+SIGMA = {r"\sigma": flat(torch.sigmoid), "e": np.e}
+
+
 def given(names, sizes=(), draws=None):
     """The evaluator's Values from tensors and numbers."""
     tensors = {name: value.detach().numpy() for name, value in names.items() if isinstance(value, torch.Tensor)}
@@ -125,7 +133,7 @@ def formulas(text):
 
 def worked(label, names, sizes=(), draws=None):
     """Every statement with a relation in the example holds for these values."""
-    values = given({r"\sigma": lambda z: 1 / (1 + np.exp(-z)), "e": np.e} | names, sizes, draws)
+    values = given(SIGMA | names, sizes, draws)
     equations = [part for text in formulas(EXAMPLES[label]) for part in statements(text) if len(part) > 1]
     assert len(equations) > 5
     for equation in equations:

@@ -6,7 +6,7 @@ import torch
 from torch.autograd.functional import hessian, jacobian
 from torch.nn.functional import softplus
 
-from printed import grad, hold_in, printed, proves, randn, real, worked, works
+from printed import SIGMA, flat, grad, hold_in, printed, proves, randn, real, worked, works
 
 
 def cross_entropy(z, y):
@@ -24,8 +24,7 @@ def softmax(z, y, v):
 def softmaxes():
     for K in range(2, 22):
         z, y = 2 * randn(K), torch.softmax(randn(K), 0)
-        names = softmax(z, y, randn(K)) | {"L": lambda z, y=y: cross_entropy(torch.from_numpy(z), y)}
-        yield names, dict.fromkeys("ijk", K)
+        yield softmax(z, y, randn(K)) | {"L": flat(lambda z, y=y: cross_entropy(z, y))}, dict.fromkeys("ijk", K)
 
 
 hold_in(softmaxes, "softmax-jacobian", "softmax-ce-grad")
@@ -71,8 +70,8 @@ def mlp_mask_mean():
         h = torch.tensor(h, dtype=torch.float64)  # the loss of z_2 = (wmh, 0) and the target (1, 0) is softplus(-wmh)
         zero, one, kept = (grad(lambda h, w=w, m=m: softplus(-w * m * h), h) for m in (0, 1, 1 / 0.9))
         draws = [(0.1, {r"\dd{L}{h}": zero}), (0.9, {r"\dd{L}{h}": kept})]
-        names = {"w": w, "h": h, r"\sigma": lambda z: 1 / (1 + np.exp(-z)), r"\dd{L}{h}|_{m=1}": one}
-        names |= {"m": 0.7, "L": softplus(-0.7 * w * h)}
+        names = {"w": w, "h": h, r"\dd{L}{h}|_{m=1}": one}
+        names |= SIGMA | {"m": 0.7, "L": softplus(-0.7 * w * h)}
         printed("mlp-mask-mean", names, draws=draws)
         assert not as_printed or (0.9 * kept / one).item() == pytest.approx(as_printed, abs=0.005)
     network = randn(2), real(1, 0), randn(3, 2), randn(3), randn(2, 3), randn(2)  # nor does one number fit three units

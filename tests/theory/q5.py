@@ -7,7 +7,7 @@ import torch
 from torch.autograd.functional import hessian, jacobian
 from torch.nn.functional import softplus
 
-from printed import Remainder, given, grad, hold_in, printed, proves, randn, real, size, worked, works
+from printed import Remainder, flat, given, grad, hold_in, printed, proves, randn, real, size, worked, works
 
 
 def neuron(w, x, y_d, noise):
@@ -64,7 +64,7 @@ def dropout_scale_invariance():
         G = X.T @ X
         return torch.linalg.solve(G + s2 * (torch.eye(4).double() if plain else G.diag().diag()), X.T @ y)
 
-    printed("dropout-scale-invariance", {"X": X, "R": R.diag(), "w^*": lambda X: solution(torch.from_numpy(X))})
+    printed("dropout-scale-invariance", {"X": X, "R": R.diag(), "w^*": flat(solution)})
     assert size(X * R @ solution(X * R, plain=True), X @ solution(X, plain=True)) > 1e-3, "plain L2 is not invariant"
 
 

@@ -1,5 +1,6 @@
 """The checks of question 6: Newton's method, with its boxes and its example in theory/."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch.autograd.functional import hessian
 
 from optim import Newton
-from printed import Remainder, grad, pinned, printed, proves, randn, worked, works
+from printed import Remainder, flat, grad, hold_in, pinned, printed, proves, randn, worked, works
 
 CUBIC = {"f": lambda x: x**3 + x**2 - 2, "f'": lambda x: 3 * x**2 + 2 * x, "f''": lambda x: 6 * x + 2}
 
@@ -118,21 +119,25 @@ def newton_log_cosh():
     assert abs(damped[0]) < 1e-9
 
 
-@proves("newton-affine")
-def newton_affine():
+def two_coordinates():
+    """A function g of x and the same of u, with their derivatives, where x = Pu."""
+
     def g(x):
         return torch.exp(x).sum() + (x**4).sum() + (x @ x) ** 2
-
-    def step(f, x):
-        return x - torch.linalg.solve(hessian(f, x), grad(f, x))
 
     for _ in range(20):
         P, u = torch.eye(3) + randn(3, 3) / 4, randn(3)  # well conditioned
         names = {"P": P, "u": u, "x": P @ u}
-        for prefix, f in ("", g), (r"\tilde ", lambda u, P=P: g(P @ u)):
-            names[f"{prefix}H"] = lambda x, f=f: hessian(f, torch.from_numpy(x)).numpy()
-            names[rf"\nabla{prefix}g"] = lambda x, f=f: grad(f, torch.from_numpy(x)).numpy()
-        printed("newton-affine", names)
+        for mark, f in ("", g), (r"\tilde ", lambda u, P=P: g(P @ u)):
+            names |= {
+                f"{mark}g": flat(f),
+                f"{mark}H": flat(partial(hessian, f)),
+                rf"\nabla{mark}g": flat(partial(grad, f)),
+            }
+        yield names
+
+
+hold_in(lambda: ((names,) for names in two_coordinates()), "newton-affine")
 
 
 @works("newton")
