@@ -278,9 +278,9 @@ class Parser:
 
     def single(self) -> str:
         token = self.next()
-        if len(token) > 1 and token[0].isdigit():
-            raise self.error(f"of {token} TeX takes the first digit only; set braces")
-        return token
+        if len(token) > 1 and token[0].isdigit():  # of 12 TeX takes the 1
+            self.tokens[self.at - 1 : self.at] = token[0], token[1:]
+        return self.tokens[self.at - 1]
 
     def raw(self) -> str:
         """An argument as text."""
@@ -299,38 +299,23 @@ class Parser:
         if token[0].isdigit():
             self.number = self.at
             return float(token)
-        if token in (r"\frac", r"\tfrac"):
-            return self.fraction()
-        if token == r"\sqrt":
-            return _root(_scalar(self.group()))
-        if token == r"\begin":
-            return self.matrix()
-        if token == r"\sum":
-            return self.sum_over()
-        if token == r"\E":
-            return self.expectation()
-        if token == r"\Var":
-            return self.variance()
-        if token == r"\diag":
-            return self.diag()
-        if token in ("(", "[", "|"):
-            return self.iverson() if token == "[" and self.tokens[self.at + 1] == "=" else self.brackets(token)
-        if token == r"\partial":
-            return self.partial() if self.token == "_" else self.quotient()
-        if token == r"\dd":
-            return self.values.derivative(self.raw(), self.raw())
-        return self.nabla() if token == r"\nabla" else self.name(token)
+        readers = {r"\frac": self.fraction, r"\tfrac": self.fraction, r"\sqrt": self.root, r"\begin": self.matrix}
+        readers |= {r"\sum": self.sum_over, r"\E": self.expectation, r"\Var": self.variance, r"\diag": self.diag}
+        readers |= {r"\dd": self.derivative, r"\partial": self.partial, r"\nabla": self.nabla}
+        if token in readers:
+            return readers[token]()
+        if token == "[" and self.tokens[self.at + 1] == "=":
+            return self.iverson()
+        return self.brackets(token) if token in ("(", "[", "|") else self.name(token)
 
     def fraction(self) -> Any:
         if self.tokens[self.at : self.at + 2] == ["{", r"\partial"]:
             return Parser([*self.inside("{"), "/", *self.inside("{")], self.values).whole()
-        over, under = self.fraction_part(), self.fraction_part()
+        over, under = self.group(), self.group()
         return _times(None, over, _inverse(under))
 
-    def fraction_part(self) -> Any:
-        if self.token is not None and re.fullmatch(r"\d\d+", self.token):  # \frac12 is 1/2
-            self.tokens[self.at : self.at + 1] = list(self.token)
-        return self.group()
+    def root(self) -> Any:
+        return _power(self.group(), 0.5)
 
     def iverson(self) -> float:
         """[i=j], of two indices."""
@@ -347,7 +332,7 @@ class Parser:
         self.next(CLOSING[opening])
         if opening == "|":
             return _length(entries[0])
-        value = np.concatenate([_stacked(entry) for entry in entries]) if entries[1:] else entries[0]
+        value = np.vstack(entries) if entries[1:] else entries[0]
         return self.values.entry("(...)", _plain(value), self.raw()) if self.accept("_") else value
 
     def matrix(self) -> np.ndarray:
@@ -403,8 +388,13 @@ class Parser:
             raise FormulaError(r"\diag of a number")
         return np.diag(M[:, 0]) if M.shape[1] == 1 else np.diag(np.diag(M))
 
+    def derivative(self) -> Any:
+        return self.values.derivative(self.raw(), self.raw())
+
     def partial(self) -> Any:
         r"""\partial_1F is a name, \partial_j\partial_iF the entry j, i of \partial\partialF."""
+        if self.token != "_":
+            return self.quotient()
         base, key, subscript, of = "", "", "", r"\partial"
         while of == r"\partial":
             self.next("_")
@@ -475,14 +465,6 @@ def _shortest(text: str) -> str:
     return text if len(TOKEN.findall(text)) == 1 else f"{{{text}}}"
 
 
-def _stacked(x: Any) -> np.ndarray:
-    """A number or a column, as a part of a column."""
-    array = np.asarray(x)
-    if array.ndim and array.shape[1] != 1:
-        raise FormulaError(f"a vector with an entry of shape {array.shape}")
-    return array.reshape(-1, 1)
-
-
 def _length(x: Any) -> float:
     if np.ndim(x) and np.shape(x)[1] != 1:
         raise FormulaError(f"the length of a matrix of shape {np.shape(x)}")
@@ -523,12 +505,6 @@ def _inverse(x: Any) -> float:
     return 1 / _scalar(x)
 
 
-def _root(x: float) -> float:
-    if x < 0:
-        raise FormulaError(f"the square root of {x}")
-    return x**0.5
-
-
 def _add(terms: list) -> Any:
     arrays = [np.asarray(term) for term in terms]
     if len({a.shape for a in arrays}) > 1:
@@ -554,8 +530,8 @@ def _times(operator: str | None, a: Any, b: Any) -> Any:
 
 def _power(base: Any, exponent: Any) -> Any:
     base, n = np.asarray(base), _scalar(exponent)
-    if not base.ndim:
+    if not base.ndim and (base >= 0 or n == round(n)):
         return base**n
-    if n != -1 or base.shape[0] != base.shape[1]:
-        raise FormulaError(f"the power {n} of shape {base.shape}")
+    if n != -1 or not base.ndim or base.shape[0] != base.shape[1]:
+        raise FormulaError(f"the power {n} of {base if not base.ndim else f'shape {base.shape}'}")
     return np.linalg.inv(base)
