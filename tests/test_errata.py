@@ -68,8 +68,6 @@ def relative(wrong, truth):
     return ((wrong - truth).abs().max() / max(wrong.abs().max(), truth.abs().max())).item()
 
 
-# ----------------------------------------------------------------------------------------------------- question 1
-
 P1 = Logistic(numbers(20, 3), (numbers(20, start=61) > 0).double(), torch.cat([numbers(3, start=90), real(0.3)]))
 BEST = Logistic(P1.names["X"], P1.y, P1.minimum(torch.zeros(4)))
 SLOPE = grad(lambda b: 1 - torch.sigmoid(P1.z[0] + b), torch.tensor(0.0).double())
@@ -78,8 +76,6 @@ evaluated("logistic-stationary-means-right", BEST.names, {"n": 20})
 evaluated("logistic-sigmoid", P1.names, {"n": 20})
 evaluated("logistic-lost-minus", {r"\yh": P1.yh, r"\dd{(1-\yh_n)}{b}": SLOPE}, n=0)
 evaluated("logistic-sign", P1.names | {"x": P1.names["X"], r"\dd{E}{w}": P1.names[r"\nabla_wE"]}, {"n": 20, "j": 3})
-
-# ----------------------------------------------------------------------------------------------------- question 2
 
 TWO, THREE = torch.tensor(2.0).double(), torch.tensor(3.0).double()
 SINGLE = batch(numbers(1), TWO, THREE, real(3))
@@ -90,8 +86,6 @@ evaluated("bn-index", {r"\dd{\hat x}{x}": CENTRING, "N": 5}, {"i": 5, "j": 5})
 evaluated("bn-dropped-sum", MANY, {"i": 1000}, [(1.0, {r"\delta": 1.0})])
 evaluated("bn-batch-of-one", {r"\dd{L}{x_1}": SINGLE[r"\dd{L}{x}"], r"\gamma": TWO, r"\delta_1": SINGLE[r"\delta"]})
 evaluated("bn-mean-of-one", {r"\mu": SINGLE[r"\mu"], "x_1": SINGLE["x"]})
-
-# ----------------------------------------------------------------------------------------------------- question 3
 
 ONE_HOT = real(0, 1, 0, 0)
 CE = softmax(2 * numbers(4), ONE_HOT, numbers(4, start=50))
@@ -150,8 +144,6 @@ def schwarz_unstated():
     return float(abs(yx - xy))
 
 
-# ----------------------------------------------------------------------------------------------------- question 5
-
 WEIGHTS = numbers(3), numbers(3, start=8), torch.tensor(0.7).double()
 SIGNS = torch.cartesian_prod(*3 * [real(-1, 1)])
 NEURON, DRAWS = neuron(*WEIGHTS, 1 + 0.7 * SIGNS)
@@ -159,8 +151,6 @@ NEURON, DRAWS = neuron(*WEIGHTS, 1 + 0.7 * SIGNS)
 evaluated("dropout-sign", NEURON, {"i": 3, "k": 3})
 evaluated("dropout-no-mean", NEURON | {"s": 0.7}, {"i": 3}, DRAWS)
 evaluated("l2-penalty", {r"\Omega": 0.1 * (WEIGHTS[0] @ WEIGHTS[0]), r"\lambda": 0.1, "w": WEIGHTS[0]}, {"j": 3})
-
-# ----------------------------------------------------------------------------------------------------- question 6
 
 evaluated("newton-minimises-f", CUBIC | {"x_t": 1.5, "x_{t+1}": 1.5 - 3.625 / 9.75})
 evaluated("newton-one-quarter", {"x_t": 0.5, "x_{t+1}": 0.5 + 0.75, "x^*": 1.0, "B": 2.0, "c": 1.0})
@@ -188,8 +178,6 @@ def newton_curvature_unstated():
     return abs(-2 + 12 * x**2)
 
 
-# ----------------------------------------------------------------------------------------------------- question 7
-
 FOUR = {"i": 4, "j": 4}
 SOFT = torch.softmax(numbers(4, start=30), 0)
 SOFT_CE = CE | {"y": SOFT, r"\dd{L}{z}": grad(lambda z: cross_entropy(z, SOFT), CE["z"])}
@@ -208,9 +196,6 @@ def ce_strict():
 def ce_conclusion():
     """With the diagonal 0.2 instead of 0.25 the same argument would call this form positive."""
     return -np.linalg.eigvalsh([[0.2, -0.25], [-0.25, 0.2]]).min()
-
-
-# ------------------------------------------------------------------------------------------------------- the tests
 
 
 @pytest.mark.parametrize("label", CHECKS)

