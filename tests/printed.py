@@ -67,13 +67,14 @@ def flat(function):
     return lambda *arrays: function(*(torch.as_tensor(a, dtype=torch.float64) for a in arrays)).detach().numpy()
 
 
-SIGMA = {r"\sigma": flat(torch.sigmoid), "e": np.e}
+# What is not defined anew in each paragraph
+STANDARD = {"e": np.e, r"\sigma": flat(torch.sigmoid), r"\mathrm{softmax}": flat(partial(torch.softmax, dim=0))}
 
 
 def given(names, sizes=(), draws=None):
     """The evaluator's Values from tensors and numbers."""
     tensors = {name: value.detach().numpy() for name, value in names.items() if isinstance(value, torch.Tensor)}
-    return Values(names | tensors, dict(sizes), draws)
+    return Values(STANDARD | names | tensors, dict(sizes), draws)
 
 
 def close(ours, truth, tolerance=1e-10):
@@ -133,7 +134,7 @@ def formulas(text):
 
 def worked(label, names, sizes=(), draws=None):
     """Every statement with a relation in the example holds for these values."""
-    values = given(SIGMA | names, sizes, draws)
+    values = given(names, sizes, draws)
     equations = [part for text in formulas(EXAMPLES[label]) for part in statements(text) if len(part) > 1]
     assert len(equations) > 5
     for equation in equations:

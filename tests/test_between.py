@@ -12,15 +12,13 @@ from torch.nn.functional import softplus
 
 from between import gives, in_a_row, reading, to_be_evaluated, words
 from evaluator import FormulaError, statements
-from printed import BOXES, SIGMA, UNREAD, WORDS, Remainder, flat, grad, randn, real, unread, unread_in
+from printed import BOXES, UNREAD, WORDS, Remainder, flat, grad, randn, real, unread, unread_in
 from q1 import Logistic, logistic
 from q2 import batches, full, mean_only
 from q3 import cross_entropy, network, softmax, softmaxes
 from q4 import F as smooth
 from q5 import neurons
 from q6 import two_coordinates
-
-SOFTMAX = {r"\mathrm{softmax}": flat(lambda z: torch.softmax(z, 0)), "e": np.e}
 
 
 @gives("qu")
@@ -29,28 +27,24 @@ def notation():
     p = logistic(4, 2)
     yield p.names | {"[X\\\\one]": p.X_tilde, r"\sigma": p.yh[0], r"\sigma'": grad(torch.sigmoid, p.z[0])}
     yield {"x_t": 1.5, "x^*": 1.0, "e_t": 0.5, "f": 0.3, "g'": 0.3}
-    yield SIGMA | {"z": 0.3}
+    yield {"z": 0.3}
 
 
 @gives("q1")
 def logits():
     for N, D in (5, 2), (9, 3):
         p = logistic(N, D)
-        names = p.names | SIGMA | {"x": p.names["X"], r"\dd{E}{z}": grad(p.loss, p.z), r"\dd{E}{w}": p.gradient[:-1]}
+        names = p.names | {"x": p.names["X"], r"\dd{E}{z}": grad(p.loss, p.z), r"\dd{E}{w}": p.gradient[:-1]}
         dz = jacobian(lambda theta, p=p: p.X_tilde @ theta, p.theta)
         names |= {r"\dd{z}{w}": dz[:, :-1], r"\dd{z}{b}": dz[:, -1], r"\dd{\yh}{z}": jacobian(torch.sigmoid, p.z)}
         for v in randn(D + 1), torch.zeros(D + 1):
             yield names | {"v": v}, {"n": N, "j": D}
         for n in range(N):  # one example
-            yield SIGMA | {r"\yh_n": p.yh[n], "z_n": p.z[n], "x_n": p.names["X"][n], "w": names["w"], "b": names["b"]}
+            yield {r"\yh_n": p.yh[n], "z_n": p.z[n], "x_n": p.names["X"][n], "w": names["w"], "b": names["b"]}
     for end in -800, 800:
         yield {r"\yh": torch.sigmoid(real(end, end))}, {"n": 2}
-
-
-@gives("q1", "The loss in the logit")
-def one_logit():
     for z in -3.0, -0.2, 0.0, 1.7:
-        yield SIGMA | {"z": z, r"\max": np.maximum}
+        yield {"z": z, r"\max": np.maximum}
 
 
 @gives("q1", "A safe step length")
@@ -113,17 +107,15 @@ def near_one():
 def layers():
     for D, U, K in (2, 3, 4), (5, 2, 3):
         names = network(D, U, K)
-        names |= SOFTMAX | {r"\varphi": lambda z: np.where(z > 0, z, 0.1 * z), "p": 0.1}
-        names[r"\mathrm{keep}"] = (names["m"] > 0).double()
-        yield names, {"i": K, "j": K, "k": K, "l": U}
+        keep = {"p": 0.1, r"\mathrm{keep}": (names["m"] > 0).double()}
+        yield names | keep, {"i": K, "j": K, "k": K, "l": U}
 
 
 @gives("q3", "The softmax", "The cross-entropy")
 def one_layer():
     for K in 2, 4:
         z, y = randn(K), randn(K)  # no probabilities: their sum is not 1
-        names = softmax(z, y, z) | {"e": np.e}
-        yield names | {r"\dd{L}{z}": names[r"\nabla_zL"], r"\dd{L}{\yh}": -y / names[r"\yh"]}, dict.fromkeys("ijk", K)
+        yield softmax(z, y, z), dict.fromkeys("ijk", K)
 
 
 @gives("q3", "Backwards through the layers")
@@ -145,7 +137,7 @@ def one_unit():
     for w, h, m in (0.7, -1.3, 1 / 0.9), (1.2, 0.4, 0.0):
         slope = grad(lambda h, w=w, m=m: softplus(-w * m * h), torch.tensor(h, dtype=torch.float64))
         names = {"w": w, "h": h, "m": m, r"\rho": 0.3, "z_2": real(w * m * h, 0), "y": real(1, 0)}
-        yield names | SIGMA | {"L": np.logaddexp(0, -w * m * h), r"\dd{L}{h}": slope}
+        yield names | {"L": np.logaddexp(0, -w * m * h), r"\dd{L}{h}": slope}
     yield {}, {"j": 2}, [(0.1, {"m": np.array([0, 0])}), (0.9, {"m": np.array([1, 1]) / 0.9})]
 
 
@@ -357,7 +349,7 @@ def classes():
     for names, sizes in islice(softmaxes(), 4):
         one_hot = np.eye(sizes["k"])
         draws = [(p, {r"\pi": row}) for p, row in zip(names[r"\yh"].tolist(), one_hot, strict=True)]
-        yield names | SOFTMAX | {r"\pi": one_hot[1]}, sizes, draws
+        yield names | {r"\pi": one_hot[1]}, sizes, draws
     yield {"K": 2}
     yield {"v": real(1, 1) / 2**0.5}
 
@@ -383,7 +375,7 @@ def pairs():
 def convexity():
     for K in 2, 4:
         x, W, V, y, rho = randn(3), randn(K, 3), randn(K, 3), torch.softmax(randn(K), 0), 0.7
-        names = {"x": x, "W": W, "z": W @ x, "H": softmax(W @ x, y, y)["H"], "K": K, r"\rho": rho, "e": np.e}
+        names = {"x": x, "W": W, "z": W @ x, "H": softmax(W @ x, y, y)["H"], "K": K, r"\rho": rho}
         one_hot = torch.eye(K).double()[1]
         yield names | {"V": V, "y": one_hot, "L": flat(lambda z, t=one_hot: cross_entropy(z, t))}
         yield {"V": V * 0, "H": names["H"], "x": x}

@@ -52,7 +52,7 @@ def size(label, names, sizes=(), draws=None, **bound):
 
     The truth is the left side of both formulas. bound holds some indices fixed, the others run.
     """
-    values = given({"e": np.e} | names, sizes, draws).bind(**bound)
+    values = given(names, sizes, draws).bind(**bound)
     is_corrected(label, values)
     (left, relation, *rest), _ = first_statements(label)
     differences, scale = [], 0.0
@@ -89,7 +89,6 @@ evaluated("bn-mean-of-one", {r"\mu": SINGLE[r"\mu"], "x_1": SINGLE["x"]})
 
 ONE_HOT = real(0, 1, 0, 0)
 CE = softmax(2 * numbers(4), ONE_HOT, numbers(4, start=50))
-CE |= {r"\dd{L}{z}": CE[r"\nabla_zL"], r"\dd{L}{\yh}": -ONE_HOT / CE[r"\yh"]}
 
 
 @erratum("softmax-lost-factor")
@@ -179,8 +178,7 @@ def newton_curvature_unstated():
 
 
 FOUR = {"i": 4, "j": 4}
-SOFT = torch.softmax(numbers(4, start=30), 0)
-SOFT_CE = CE | {"y": SOFT, r"\dd{L}{z}": grad(lambda z: cross_entropy(z, SOFT), CE["z"])}
+SOFT_CE = softmax(2 * numbers(4), torch.softmax(numbers(4, start=30), 0), numbers(4, start=50))
 
 evaluated("ce-indices", CE, FOUR)
 evaluated("ce-coefficient", SOFT_CE, FOUR)

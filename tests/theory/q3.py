@@ -6,7 +6,7 @@ import torch
 from torch.autograd.functional import hessian, jacobian
 from torch.nn.functional import softplus
 
-from printed import SIGMA, flat, grad, hold_in, printed, proves, randn, real, worked, works
+from printed import flat, grad, hold_in, printed, proves, randn, real, worked, works
 
 
 def cross_entropy(z, y):
@@ -18,7 +18,8 @@ def softmax(z, y, v):
     yh, yh_z = torch.softmax(z, 0), jacobian(lambda z: torch.softmax(z, 0), z)
     gradient, H = grad(lambda z: cross_entropy(z, y), z), hessian(lambda z: cross_entropy(z, y), z)
     names = {"z": z, "y": y, "v": v, r"\yh": yh, r"\dd{\yh}{z}": yh_z, r"\Var_{\yh}(v)": yh @ (v - yh @ v) ** 2}
-    return names | {r"\nabla_zL": gradient, r"\dd{L}{z_2}": gradient, "H": H, r"\one": torch.ones(len(z))}
+    names |= {r"\nabla_zL": gradient, r"\dd{L}{z}": gradient, r"\dd{L}{z_2}": gradient, r"\dd{L}{\yh}": -y / yh}
+    return names | {"H": H, r"\one": torch.ones(len(z))}
 
 
 def softmaxes():
@@ -42,7 +43,7 @@ def two_layers(x, y, m, *parameters, a=0.1):
     names |= {rf"\dd{{L}}{{{by}}}": torch.autograd.grad(L, v, retain_graph=True)[0] for by, v in names.items()}
     names |= {r"\delta_1": names[r"\dd{L}{z_1}"], r"\delta_2": names[r"\dd{L}{z_2}"]}
     names |= {"x": x, "y": y, "m": m, "a": a, "L": L, r"\yh": torch.softmax(z2, -1)}
-    return names | {r"\varphi'": lambda z: np.where(z > 0, 1.0, a)}
+    return names | {r"\varphi": lambda z: np.where(z > 0, z, a * z), r"\varphi'": lambda z: np.where(z > 0, 1.0, a)}
 
 
 def network(D, U, K, *rows):
@@ -71,7 +72,7 @@ def mlp_mask_mean():
         zero, one, kept = (grad(lambda h, w=w, m=m: softplus(-w * m * h), h) for m in (0, 1, 1 / 0.9))
         draws = [(0.1, {r"\dd{L}{h}": zero}), (0.9, {r"\dd{L}{h}": kept})]
         names = {"w": w, "h": h, r"\dd{L}{h}|_{m=1}": one}
-        names |= SIGMA | {"m": 0.7, "L": softplus(-0.7 * w * h)}
+        names |= {"m": 0.7, "L": softplus(-0.7 * w * h)}
         printed("mlp-mask-mean", names, draws=draws)
         assert not as_printed or (0.9 * kept / one).item() == pytest.approx(as_printed, abs=0.005)
     network = randn(2), real(1, 0), randn(3, 2), randn(3), randn(2, 3), randn(2)  # nor does one number fit three units
