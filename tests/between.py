@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from evaluator import RELATIONS, FormulaError, arguments, statements
-from printed import BOXES, SOURCES, given, is_true, skeleton, unread, unread_in
+from printed import BOXES, SOURCES, UNREAD, given, is_true, skeleton, unread_in
 
 COMPARED = {"=", "<", ">", r"\le", r"\ge", r"\approx"}
 MARK = re.compile(r"\\(answer|example|erratum)\s*(?=\{(?!#))|\$(?P<inline>[^$]*)\$|\\\[(?P<displayed>.*?)\\\]", re.S)
@@ -137,7 +137,7 @@ def reading(formula):
 
 def kept(formula):
     """The relations, or the formula as it is."""
-    relations = formula.statements and not NULL.search(formula.text.strip()) and formula.key not in unread()
+    relations = formula.statements and not NULL.search(formula.text.strip()) and formula.key not in UNREAD
     return skeleton(formula.parts) if relations and (formula.example or reading(formula)[2]) else formula.text
 
 

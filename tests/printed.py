@@ -1,7 +1,7 @@
 """What theory/*.tex prints, and whether it is true: used by theory/q1.py to q7.py and the tests of the theory."""
 
 import re
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,12 @@ EXAMPLES = {label: text for label, (text,) in boxes(SOURCES, "example").items()}
 ERRATA = boxes(SOURCES, "erratum", 5)
 
 # The text of all sources, in which relations stand for what is evaluated (between.py); of each box, its relations.
-WORDS, UNREAD = HERE / "theory_words.txt", HERE / "theory_unread.txt"
+WORDS = HERE / "theory_words.txt"
 SKELETONS = dict(re.findall(r"^\\answer\{(.*?)\}\{(.*)\}$", WORDS.read_text(encoding="utf-8"), re.M))
+
+# What has a relation and is not evaluated: file or box, and formula
+LISTED = [line.split(" | ") for line in (HERE / "theory_unread.txt").read_text(encoding="utf-8").splitlines()]
+UNREAD = [(where, text) for where, _reason, text in LISTED]
 
 # The checks of boxes and of examples, by label
 ANSWERS, WORKED = {}, {}
@@ -88,17 +92,9 @@ def size(a, b):
     return (a - b).abs().max().item()
 
 
-@cache
-def unread():
-    """{(file or box, formula): the reason for which it is not evaluated}"""
-    lines = [line.split(" | ") for line in UNREAD.read_text(encoding="utf-8").splitlines()]
-    assert len({(where, text) for where, _, text in lines}) == len(lines)
-    return {(where, text): reason for where, reason, text in lines}
-
-
 def unread_in(label):
     """The statements of the box that are not evaluated."""
-    return [statements(text)[0] for where, text in unread() if where == label]
+    return [statements(text)[0] for where, text in UNREAD if where == label]
 
 
 def skeleton(parts, as_printed=()):

@@ -36,9 +36,6 @@ class FormulaError(ValueError):
     """A formula that cannot be evaluated: unknown notation, a symbol without a value, shapes that do not fit."""
 
 
-# ------------------------------------------------------------------------------------------------ sources
-
-
 def sources(folder: Path) -> dict[str, str]:
     """The text of the folder's .tex files by name, without comments."""
     files = sorted(folder.glob("*.tex"))
@@ -104,9 +101,6 @@ def _split(tokens: list[str], separators: set[str]) -> list[list[str]]:
     if depth:
         raise FormulaError(f"{' '.join(tokens)}: brackets that do not match")
     return parts
-
-
-# ------------------------------------------------------------------------------------------------- values
 
 
 @dataclass(frozen=True)
@@ -188,9 +182,6 @@ def free_indices(formula: str, values: Values) -> list[str]:
     letters = {letter for group in used for letter in re.findall("[a-z]", "".join(group))}
     bound = re.findall(r"\\sum\s*_\s*(?:\{([^{}]*)\}|(\S))", formula)
     return sorted((letters - {c for group in bound for c in "".join(group)}) & set(values.sizes) - set(values.bound))
-
-
-# --------------------------------------------------------------------------------------------- evaluation
 
 
 def evaluate(formula: str, values: Values) -> Any:

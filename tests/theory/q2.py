@@ -28,9 +28,15 @@ def batch(x, gamma, beta, delta, normalised=mean_only):
     return names | {rf"\dd{{L}}{{{by}}}": d for by, d in zip(("x", r"\gamma", r"\beta"), derivatives, strict=True)}
 
 
-def batches(normalised=mean_only):
+def batches(normalised=mean_only, epsilon=0.0):
+    """Random batches, with what autograd gives for the steps of the normalisations, too."""
+    steps = {r"\hat x": lambda x: normalised(x, 1.0, 0.0), r"\hat\tau^2": lambda x: x.var(correction=0)}
+    steps[r"\hat\tau_\epsilon"] = lambda x: (x.var(correction=0) + epsilon).sqrt()
     for n in range(2, 21):
         names = batch(randn(n), randn(()), randn(()), randn(n), normalised)
+        names |= {rf"\dd{{{name}}}{{x}}": jacobian(step, names["x"]) for name, step in steps.items()}
+        names |= {r"\dd{L}{y}": names[r"\delta"], r"\dd{y}{\hat x}": names[r"\gamma"] * torch.eye(n).double()}
+        names |= {r"\epsilon": epsilon, r"\hat\tau_\epsilon": steps[r"\hat\tau_\epsilon"](names["x"])}
         yield names | {r"\one": torch.ones(n), "I": torch.eye(n)}, {"i": n, "j": n}
 
 
@@ -95,8 +101,8 @@ def bn_batch_of_one():
 @proves("bn-full-grad")
 def bn_full_grad():
     for epsilon in 0.0, 0.1:
-        for names, sizes in batches(full(epsilon)):
-            printed("bn-full-grad", names | {r"\epsilon": epsilon}, sizes)
+        for names, sizes in batches(full(epsilon), epsilon):
+            printed("bn-full-grad", names, sizes)
             gradient = names[r"\dd{L}{x}"]
             assert abs(gradient.sum()) < 1e-9
             assert names["N"] == 2 or (abs(gradient @ names[r"\hat x"]) < 1e-9) == (epsilon == 0)
