@@ -126,9 +126,7 @@ def spoken(value):
 def places():
     """{the number of a place in figure 1: what the network has computed there}."""
     boxes = re.findall(r"(\d)/([\d.]+)/([^/]*)/[A-Z]\\times1", GRAPH)
-    boxes += re.findall(
-        r"\\coordinate \(x(\d)\) at \(([\d.]+), 0\); \\node\[box\] \(n\1\) at \(x\1\) {\$(.*?)\$};", GRAPH
-    )
+    boxes += re.findall(r"\(x(\d)\) at \(([\d.]+), 0\); \\node\[box\] \(n\1\) at \(x\1\) {\$([^\\]*?)\$};", GRAPH)
     across = [float(x) for _, x, _ in boxes]
     assert across == sorted(set(across)), "from left to right"
     return {place: name for place, _, name in boxes}
@@ -160,8 +158,7 @@ def test_figure_of_the_network_has_on_each_arrow_what_is_done_there():
         before, after = (places()[place] for place in (a, b))
         if a > b:
             before, after = rf"\dd{{L}}{{{before}}}", rf"\dd{{L}}{{{after}}}"
-        layer = re.fullmatch("(W_.), (b_.)", operation)
-        if layer:
+        if layer := re.fullmatch("(W_.), (b_.)", operation):
             formula = f"{layer[1]} {before} + {layer[2]}"
         elif operation.startswith(r"\odot"):
             formula = before + operation

@@ -8,6 +8,7 @@ is not known here, and a symbol or an index that nobody bound, raise FormulaErro
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,6 @@ TOKEN = re.compile(
 SPACES = {r"\,", r"\!", r"\;", r"\big", r"\Big"}
 SEPARATORS = {r"\quad", r"\qquad", r"\ "}
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\to", r"\approx", r"\leftarrow", r"\succeq"}
-FUNCTIONS = {
-    r"\ln": np.log,
-    r"\sinh": np.sinh,
-    r"\softplus": lambda z: np.logaddexp(0, z),
-    r"\lse": lambda z: np.logaddexp.reduce(z, axis=None),
-    r"\lambda_\max": lambda M: _symmetric_eigenvalues(M)[-1],
-}
 OPERATORS = {r"\odot", r"\otimes"}
 ENDS = {"+", "-", ",", ")", "]", "}", "&", "\\\\", r"\end", None}  # of a product
 CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|"}
@@ -34,6 +28,16 @@ CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|"}
 
 class FormulaError(ValueError):
     """A formula that cannot be evaluated: unknown notation, a symbol without a value, shapes that do not fit."""
+
+
+def _largest_eigenvalue(M: np.ndarray) -> float:
+    if not np.allclose(M, np.transpose(M)):
+        raise FormulaError("eigenvalues of a matrix that is not symmetric")
+    return np.linalg.eigvalsh(M)[-1]
+
+
+FUNCTIONS = {r"\ln": np.log, r"\sinh": np.sinh, r"\lambda_\max": _largest_eigenvalue}
+FUNCTIONS |= {r"\softplus": partial(np.logaddexp, 0), r"\lse": partial(np.logaddexp.reduce, axis=None)}
 
 
 def sources(folder: Path) -> dict[str, str]:
@@ -290,9 +294,13 @@ class Parser:
         if token[0].isdigit():
             self.number = self.at
             return float(token)
-        readers = {r"\frac": self.fraction, r"\tfrac": self.fraction, r"\sqrt": self.root, r"\begin": self.matrix}
-        readers |= {r"\sum": self.sum_over, r"\E": self.expectation, r"\Var": self.variance, r"\diag": self.diag}
-        readers |= {r"\dd": self.derivative, r"\partial": self.partial, r"\nabla": self.nabla}
+        if token == r"\sqrt":
+            return _power(self.group(), 0.5)
+        if token == r"\dd":
+            return self.values.derivative(self.raw(), self.raw())
+        readers = {r"\frac": self.fraction, r"\tfrac": self.fraction, r"\begin": self.matrix, r"\diag": self.diag}
+        readers |= {r"\sum": self.sum_over, r"\E": self.expectation, r"\Var": self.variance, r"\nabla": self.nabla}
+        readers |= {r"\partial": self.partial if self.token == "_" else self.quotient}
         if token in readers:
             return readers[token]()
         if token == "[" and self.tokens[self.at + 1] == "=":
@@ -304,9 +312,6 @@ class Parser:
             return Parser([*self.inside("{"), "/", *self.inside("{")], self.values).whole()
         over, under = self.group(), self.group()
         return _times(None, over, _inverse(under))
-
-    def root(self) -> Any:
-        return _power(self.group(), 0.5)
 
     def iverson(self) -> float:
         """[i=j], of two indices."""
@@ -379,13 +384,8 @@ class Parser:
             raise FormulaError(r"\diag of a number")
         return np.diag(M[:, 0]) if M.shape[1] == 1 else np.diag(np.diag(M))
 
-    def derivative(self) -> Any:
-        return self.values.derivative(self.raw(), self.raw())
-
     def partial(self) -> Any:
         r"""\partial_1F is a name, \partial_j\partial_iF the entry j, i of \partial\partialF."""
-        if self.token != "_":
-            return self.quotient()
         base, key, subscript, of = "", "", "", r"\partial"
         while of == r"\partial":
             self.next("_")
@@ -462,12 +462,6 @@ def _length(x: Any) -> float:
     return np.linalg.norm(x)
 
 
-def _symmetric_eigenvalues(M: Any) -> np.ndarray:
-    if not np.allclose(M, np.transpose(M)):
-        raise FormulaError("eigenvalues of a matrix that is not symmetric")
-    return np.linalg.eigvalsh(M)
-
-
 def column(x: Any) -> Any:
     """A value as the formulas mean it: a vector is a column, and what has one entry is a number."""
     if callable(x):
@@ -491,9 +485,7 @@ def _scalar(x: Any) -> float:
 
 
 def _inverse(x: Any) -> float:
-    if not _scalar(x):
-        raise FormulaError("a division by zero")
-    return 1 / _scalar(x)
+    return _power(_scalar(x), -1)
 
 
 def _add(terms: list) -> Any:
@@ -521,8 +513,10 @@ def _times(operator: str | None, a: Any, b: Any) -> Any:
 
 def _power(base: Any, exponent: Any) -> Any:
     base, n = np.asarray(base), _scalar(exponent)
-    if not base.ndim and (base >= 0 or n == round(n)):
-        return base**n
-    if n != -1 or not base.ndim or base.shape[0] != base.shape[1]:
-        raise FormulaError(f"the power {n} of {base if not base.ndim else f'shape {base.shape}'}")
-    return np.linalg.inv(base)
+    if base.ndim:
+        if n != -1 or base.shape[0] != base.shape[1]:
+            raise FormulaError(f"the power {n} of shape {base.shape}")
+        return np.linalg.inv(base)
+    if (not base and n < 0) or (base < 0 and n != round(n)):
+        raise FormulaError(f"the power {n} of {base}")
+    return base**n
