@@ -126,7 +126,7 @@ def spoken(value):
 def places():
     """{the number of a place in figure 1: what the network has computed there}."""
     boxes = re.findall(r"(\d)/([\d.]+)/([^/]*)/[A-Z]\\times1", GRAPH)
-    boxes += re.findall(r"\(x(\d)\) at \(([\d.]+), 0\); \\node\[box\] \(n\1\) at \(x\1\) {\$([^\\]*?)\$};", GRAPH)
+    boxes += re.findall(r"\(x(\d)\) at \(([\d.]+), 0\); \\node\[box\] \(n\1\) at \(x\1\) {\$(.*?)\$};", GRAPH)
     across = [float(x) for _, x, _ in boxes]
     assert across == sorted(set(across)), "from left to right"
     return {place: name for place, _, name in boxes}

@@ -1,5 +1,6 @@
 """The checks of question 1: binary logistic regression, with its boxes and its example in theory/."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch.autograd.functional import hessian
 from torch.nn.functional import logsigmoid
 
 from optim import Newton
-from printed import grad, hold_in, pinned, printed, proves, randn, real, worked, works
+from printed import flat, grad, hold_in, pinned, printed, proves, randn, real, worked, works
 
 
 class Logistic:
@@ -39,12 +40,9 @@ class Logistic:
 
     def minimum(self, start, **options):
         """Where Newton arrives."""
-
-        def f(theta):
-            theta = torch.from_numpy(theta)
-            return self.E(theta).item(), grad(self.E, theta).numpy(), hessian(self.E, theta).numpy()
-
-        return torch.from_numpy(Newton(f, start.numpy(), **options)[0])
+        functions = [flat(f) for f in (self.E, partial(grad, self.E), partial(hessian, self.E))]
+        best, _ = Newton(lambda theta: tuple(f(theta) for f in functions), start.numpy(), **options)
+        return torch.from_numpy(best)
 
 
 def logistic(N, D):

@@ -79,9 +79,7 @@ def newton_multiple_root():
     for r in 2, 3, 5:
         x = 0.5
         for _ in range(80):
-            e = x
-            f, f1 = x**r * (1 + x), r * x ** (r - 1) * (1 + x) + x**r  # (x - 0)^r q(x), q = 1 + x
-            x = x - f / f1
+            e, x = x, x - x * (1 + x) / (r * (1 + x) + x)  # f / f' for f = x^r (1 + x)
         printed("newton-multiple-root", {"r": r, "e_t": e, "e_{t+1}": x}, slack=1e-6)
 
 
@@ -124,11 +122,8 @@ def two_coordinates():
         P, u = torch.eye(3) + randn(3, 3) / 4, randn(3)  # well conditioned
         names = {"P": P, "u": u, "x": P @ u}
         for mark, f in ("", g), (r"\tilde ", lambda u, P=P: g(P @ u)):
-            names |= {
-                f"{mark}g": flat(f),
-                f"{mark}H": flat(partial(hessian, f)),
-                rf"\nabla{mark}g": flat(partial(grad, f)),
-            }
+            names |= {f"{mark}g": flat(f), rf"\nabla{mark}g": flat(partial(grad, f))}
+            names[f"{mark}H"] = flat(partial(hessian, f))
         yield names
 
 

@@ -25,10 +25,8 @@ def ce_hessian():
 
 @proves("ce-null-space")
 def ce_null_space():
-    pinned(
-        "ce-null-space",
-        r"v\T Hv = 0 \iff v = \rho\one;\qquad \ker H = \operatorname{span}(\one),\quad \operatorname{rank}H = K-1",
-    )
+    text = r"v\T Hv = 0 \iff v = \rho\one;\qquad \ker H = \operatorname{span}(\one),\quad \operatorname{rank}H = K-1"
+    pinned("ce-null-space", text)
     for names, _ in softmaxes():
         H, smallest = names["H"], names[r"\yh"].min()
         assert (H @ torch.ones(len(H)).double()).abs().max() < 1e-14
