@@ -6,7 +6,7 @@ is not known here, and a symbol or an index that nobody bound, raise FormulaErro
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -112,7 +112,8 @@ class Values:
     """What the symbols of a formula are: numbers, arrays or functions by name, ranges of the indices, draws.
 
     ``names`` is keyed as printed, without spaces: "X", r"\\yh", "W_2", "e_{t+1}", r"\\dd{E}{b}", r"\\nabla_wE".
-    ``sizes`` gives each index its range, from 0. ``draws`` lists (probability, {name: value}) for \\E.
+    ``sizes`` gives each index its range, from 0, ``bound`` some a value. ``draws`` lists (probability, {name: value})
+    for \\E.
     """
 
     names: dict[str, Any]
@@ -343,7 +344,7 @@ class Parser:
             raise self.error("a matrix that does not end as it began, or with rows of different lengths")
         return np.array(rows)
 
-    def read_with(self, values: list[Values], read: Callable[[], Any]) -> list[np.ndarray]:
+    def read_with(self, values: Iterable[Values], read: Callable[[], Any]) -> list[np.ndarray]:
         """What stands here, read once with each of these values."""
         start, outer, found = self.at, self.values, []
         for self.values in values:
