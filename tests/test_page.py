@@ -55,8 +55,9 @@ def test_the_page_was_built_from_these_sources_and_styles():
     digest = subprocess.run([sys.executable, THEORY / "source_hash.py"], capture_output=True, text=True, check=True)
     stored = re.search(r'<meta name="source-hash" content="(\w+)">', PAGE)[1]
     assert stored == digest.stdout.strip(), "theory.html is older than its sources: run make -C theory html"
-    for style in THEORY / "page.css", THEORY.parent / "tools" / "site.css":
-        assert style.read_text(encoding="utf-8").strip() in PAGE, f"{style.name} has changed: run make -C theory html"
+    tools = THEORY.parent / "tools"
+    for file in THEORY / "page.css", tools / "site.css", tools / "site.js":
+        assert file.read_text(encoding="utf-8").strip() in PAGE, f"{file.name} has changed: run make -C theory html"
 
 
 def test_every_box_is_there_with_its_number_its_label_and_its_formula():

@@ -19,6 +19,7 @@ from fontTools import subset
 
 THEORY = Path(__file__).parent
 BUILD = THEORY / "build" / "page"
+TOOLS = THEORY.parent / "tools"
 FONT = "latinmodern-math.otf"  # in Debian's fonts-lmodern
 FIGURES = (
     r"\PassOptionsToPackage{active,tightpage}{preview}"
@@ -46,7 +47,7 @@ PAGE = """<!DOCTYPE html>
 </style>
 </head>
 <body>
-<nav aria-label="Pages">
+<nav class="links" aria-label="Pages">
 <a href="theory.pdf">as a PDF</a>
 <a href="questions.pdf">the questions alone</a>
 <a href="{repository}">GitHub</a>
@@ -55,12 +56,7 @@ PAGE = """<!DOCTYPE html>
 {body}
 </main>
 <script>
-// What is too wide scrolls in itself, by the arrow keys, too.
-const reach = () => document.querySelectorAll("p, .scroll, .table, .piece").forEach(element =>
-  element.scrollWidth > element.clientWidth ? element.tabIndex = 0 : element.removeAttribute("tabindex"));
-document.fonts.ready.then(reach);
-addEventListener("load", reach);
-addEventListener("resize", reach);
+{script}
 </script>
 </body>
 </html>
@@ -251,6 +247,8 @@ class Writer:
 
     def write_a(self, element: ET.Element, classes: list[str]) -> str:
         link, content = element.get("href"), self.inner(element)
+        if link.endswith("/theory/theory.html"):
+            return ""  # this page
         if re.match(r"#.*\.E\d+$", link):
             content = re.sub(r"(\d+)$", r"(\1)", content)
         if link.startswith("#"):
@@ -337,11 +335,12 @@ def main() -> None:
     linked = {a.get("href")[1:] for a in document.iter("a") if a.get("href").startswith("#")}
     body = re.sub(r"\n\s*\n+", "\n", Writer(labels, figures(), linked).inner(document)).strip()
     body = glued(body)
-    styles = [THEORY.parent / "tools" / "site.css", THEORY / "page.css"]
-    style = "\n".join([letters(body), *(path.read_text(encoding="utf-8").strip() for path in styles)])
+    files = TOOLS / "site.css", THEORY / "page.css", TOOLS / "site.js"
+    common, own, script = (path.read_text(encoding="utf-8").strip() for path in files)
+    style = "\n".join([letters(body), common, own])
     title = " ".join(text(document.find(".//h1")).split())
     repository = re.search(r"{(https:.*)/blob", (THEORY / "address.tex").read_text(encoding="utf-8"))[1]
-    page = PAGE.format(digest=digest, title=title, style=style, repository=repository, body=body)
+    page = PAGE.format(digest=digest, title=title, style=style, repository=repository, body=body, script=script)
     (THEORY / "theory.html").write_text(page, encoding="utf-8", newline="\n")
 
 
