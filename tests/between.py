@@ -143,14 +143,14 @@ def kept(formula):
 
 def words():
     """What each source defines, and its text, but the address, in which relations stand for what is evaluated."""
-    pages = []
+    lines = []
     for name, text in SOURCES.items():
-        pages.append(" ".join([f"% {name}:", *map(" ".join, DEFINITION.findall(text))]))
+        lines.append(" ".join([f"% {name}:", *map(" ".join, DEFINITION.findall(text))]))
         for formula in reversed(formulas_of(name)):
             start, end = formula.span
             text = text[:start] + kept(formula) + text[end:]
         for label, box in BOXES.items():
             relations = skeleton(statements(box), unread_in(label))
             text = text.replace(f"\\answer{{{label}}}{{{box}}}", f"\\answer{{{label}}}{{{relations}}}")
-        pages += [line.rstrip() for line in text.splitlines() if line.strip() and name != "address.tex"]
-    return "\n".join(pages) + "\n"
+        lines += [line.rstrip() for line in text.splitlines() if line.strip() and name != "address.tex"]
+    return "\n".join(lines) + "\n"

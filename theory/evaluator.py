@@ -63,7 +63,7 @@ def boxes(texts: Mapping[str, str], macro: str = "answer", number: int = 2) -> d
 
 
 def arguments(text: str, at: int, number: int) -> tuple[list[str], int]:
-    """The so many arguments in braces that stand there, and where they end."""
+    """That many arguments in braces from there on, and where they end."""
     found = []
     for _ in range(number):
         start = re.compile(r"\s*").match(text, at).end() + 1
