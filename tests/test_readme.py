@@ -139,6 +139,12 @@ def test_no_address(bad):
         address.move(bad)
 
 
+def test_the_changes_and_the_citation_are_of_one_edition():
+    newest = re.search(r"^## (\S+) \((\S+)\)$", PAGES[ROOT / "CHANGELOG.md"], re.M)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r'^version: (.*)\ndate-released: "(.*)"$', citation, re.M) == [newest.groups()]
+
+
 def test_readme_is_short():
     assert len(README.splitlines()) <= 115 and len(README.split()) <= 1170
 
