@@ -30,9 +30,8 @@ def check_number(
     Raises ValueError outside it, TypeError unless it is a real number, or an integer if whole.
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral if whole else Real):
-        raise TypeError(
-            f"{what} must be {'an integer' if whole else 'a number'}, got {value!r}"
-        )
+        kind = "an integer" if whole else "a number"
+        raise TypeError(f"{what} must be {kind}, got {value!r}")
     x, (low, high) = float(value), map(float, interval[1:-1].split(","))
     above = low < x or (low == x and interval[0] == "[")
     below = x < high or (x == high and interval[-1] == "]")
@@ -104,10 +103,9 @@ class Checked:
         own, bases = vars(cls), [vars(c) for c in cls.__mro__[1:] if issubclass(c, Checked)]
         forward_alone = "forward" in own and "backward" not in own and hasattr(cls, "backward")
         if forward_alone and any("forward" in base for base in bases):
-            raise TypeError(
-                f"{cls.__name__} has a forward of its own, but the backward of another: write "
-                "its backward, too (or, if it fits, backward = Base.backward)"
-            )
+            what = f"{cls.__name__} has a forward of its own, but the backward of another"
+            advice = "write its backward, too (or, if it fits, backward = Base.backward)"
+            raise TypeError(f"{what}: {advice}")
         cls.name = own.get("name", cls.__name__)
         for name in AROUND.keys() & own.keys():
             method = own[name]
@@ -139,17 +137,20 @@ OWN = len(vars(nn.Module()))  # torch's own attributes come first in a module
 
 
 def left_in(module: nn.Module) -> list[tuple[int, int]] | None:
-    """Of each tensor in the module: where it is, and how often it was changed in place.
-
-    A tensor with a graph is replaced by the same without, which can be copied.
-    """
+    """The state of each tensor in the module. A tensor with a graph is replaced by the same
+    without, which can be copied."""
     attributes = vars(module)
     if torch.is_grad_enabled():
         for name, value in attributes.items():
             attributes[name] = without_graph(value)
     values = chain(islice(attributes.values(), OWN, None), attributes["_parameters"].values())
+    return state(t for t in values if isinstance(t, Tensor))
+
+
+def state(tensors: Iterable[Tensor]) -> list[tuple[int, int]] | None:
+    """Of each tensor: where it is, and how often it was changed in place."""
     try:
-        return [(t.data_ptr(), t._version) for t in values if isinstance(t, Tensor)]
+        return [(t.data_ptr(), t._version) for t in tensors]
     except RuntimeError:  # torch.inference_mode counts no changes
         return None
 
@@ -277,10 +278,9 @@ def check_reading(outputs: Tensor, targets: Tensor, yes_or_no: bool) -> None:
     """ValueError where outputs cannot be read as classes: a single one whose threshold is not
     known, or targets of another shape, with which they would be broadcast."""
     if not yes_or_no and outputs.shape[1] < 2:
-        raise ValueError(
-            "where does class 1 begin? Pass a criterion of torch or losses.py, or say "
-            "correct=above(0) for logits, correct=above(0.5) for probabilities"
-        )
+        advice = "say correct=above(0) for logits, correct=above(0.5) for probabilities"
+        what = "where does class 1 begin? Pass a criterion of torch or losses.py"
+        raise ValueError(f"{what}, or {advice}")
     if targets.shape != outputs.shape and (yes_or_no or targets.shape != outputs.shape[:1]):
         shapes = f"{tuple(outputs.shape)} and targets of {tuple(targets.shape)}"
         raise ValueError(f"outputs of shape {shapes} do not fit")
@@ -305,10 +305,9 @@ def check_model(model: Any) -> None:
     for module in modules:
         for name, value in vars(module).items():
             if not modules.issuperset(modules_in(value)):
-                raise TypeError(
-                    f"{type(module).__name__}.{name} is a plain {type(value).__name__}, whose "
-                    "layers PyTorch does not register, nor train; make it an nn.ModuleList"
-                )
+                what = f"{type(module).__name__}.{name} is a plain {type(value).__name__}"
+                advice = "whose layers PyTorch does not register; make it an nn.ModuleList"
+                raise TypeError(f"{what}, {advice}")
 
 
 def modules_in(value: Any) -> Iterator[nn.Module]:
@@ -367,10 +366,9 @@ def check_optimizer(optimizer: Any, trained: Iterable, strict: bool = True) -> N
     stepped = {p for group in groups for p in group["params"]}
     foreign = stepped - set(trained)
     if stepped and (foreign if strict else len(foreign) == len(stepped)):
-        raise ValueError(
-            f"{len(foreign)} of the optimizer's {len(stepped)} parameters are not the model's: "
-            "was it made before the model's cell was run again? Make it after the model"
-        )
+        some = f"{len(foreign)} of the optimizer's {len(stepped)} parameters"
+        advice = "was it made before the model's cell was run again? Make it after the model"
+        raise ValueError(f"{some} are not the model's: {advice}")
 
 
 def check_loader(loader: Any, passes: int = 1) -> None:
@@ -415,10 +413,8 @@ def check_loss(loss: Tensor, X: Tensor, targets: Tensor) -> float:
     for what, tensor in ("inputs X", X), ("targets", targets):
         if not torch.isfinite(tensor).all():
             raise FloatingPointError(f"the {what} of a batch have nan or inf in them")
-    raise FloatingPointError(
-        f"the loss is {value}: is the learning rate too large, or does the criterion divide by "
-        "0, or ignore all of a batch's targets?"
-    )
+    cause = "does the criterion divide by 0, or ignore all of a batch's targets?"
+    raise FloatingPointError(f"the loss is {value}: is the learning rate too large, or {cause}")
 
 
 @contextmanager
@@ -456,14 +452,18 @@ def check_parameters(params: Iterable[nn.Parameter]) -> list[nn.Parameter]:
 
 
 def check_step(step: Callable) -> Callable:
-    """Around SGD.step: RuntimeError, before anything is changed, if a gradient is missing."""
+    """Around SGD.step: RuntimeError, before any change, if a gradient is missing or stale."""
 
     @wraps(step)
     def checked(self):
         for p in self.params:
-            if p.grad is None:
+            factors = vars(p).get("factors")
+            if p.grad is None and not factors:
                 what = f"a parameter of shape {tuple(p.shape)}"
                 raise RuntimeError(f"SGD: {what} has no gradient; call backward on every layer")
+            if factors and state(factors) != p.factors_were:
+                what = "X or delta of an FCLayer was changed in place between backward and step"
+                raise RuntimeError(f"FusedSGD: {what}; change a copy, or train with SGD")
         step(self)
 
     return checked

@@ -2,29 +2,32 @@
 
 A formula with =, <, > or the like is evaluated as a box is, on each of the values that its paragraph gives to all of
 its symbols, and holds for each of them. ``WORDS`` keeps everything else: the text of all sources, in which relations
-stand in the place of such a formula. A formula remains there as it is printed if it has no relation, if ``UNREAD``
-lists it with the reason for which it is not evaluated, if it compares with 0, a power with 1 or up to O(...), where a
-factor or an exponent changes nothing, or if none of the values attains its inequality (up to 1e-9).
+stand in the place of such a formula, and of a box. A formula remains there as it is printed if it has no relation, if
+``UNREAD`` lists it with the reason for which it is not evaluated, if it compares with 0, a power with 1 or up to
+O(...), where a factor or an exponent changes nothing, or if none of the values attains its inequality (up to 1e-9).
 """
 
 import re
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from evaluator import RELATIONS, FormulaError, _braces, statements
-from printed import BOXES, SOURCES, given, is_true
+from evaluator import RELATIONS, FormulaError, arguments, statements
+from printed import BOXES, SOURCES, UNREAD, given, is_true, skeleton, unread_in
 
-HERE = Path(__file__).parent
-WORDS, UNREAD = HERE / "theory_words.txt", HERE / "theory_unread.txt"
 COMPARED = {"=", "<", ">", r"\le", r"\ge", r"\approx"}
-MARK = re.compile(r"\\(?P<box>answer|example|erratum)\s*\{(?!#)|\$(?P<inline>[^$]*)\$|\\\[(?P<displayed>.*?)\\\]", re.S)
+MARK = re.compile(r"\\(answer|example|erratum)\s*(?=\{(?!#))|\$(?P<inline>[^$]*)\$|\\\[(?P<displayed>.*?)\\\]", re.S)
+SKIPPED = {"answer": 2, "example": 1, "erratum": 5}  # arguments
 NULL = re.compile(r"(^|=|<|>|\\[lg]e)\s*0\s*(\.?$|=|<|>|\\[lg]e)|O\(|\^.*= *1$")
 HEADING = re.compile(r"\\(?:paragraph|statement)\{([^{}]*)\}|\\(idea|careful|seen)\{")
+DEFINITION = re.compile(  # of a macro: anything that might define is found by its name
+    r"\\(?!linewidth|endcsname)([A-Za-z@]*(?:[nN]ew|[dD]ef|[lL]et(?![a-z])|Declare|[cC]ommand|[cC]md|macro|csname|code|"
+    r"AtBegin|every|toks|[sS]ymbol|scan)[A-Za-z@]*)\s*\*?\s*\{?\\?([A-Za-z@]+|\S)"
+)
+LINE = re.compile(rf"[^&]*&\s*({'|'.join(map(re.escape, RELATIONS))})[^&]*")
 GIVEN = {}
 
 
@@ -48,11 +51,12 @@ class Formula(NamedTuple):
         return [s for s in self.parts if COMPARED & set(s[1::2])]
 
 
-def gives(question, heading="", slack=1e-10):
-    """Enter a generator of (names, sizes, draws) for a question, for its paragraphs with this heading, or a formula."""
+def gives(question, *headings, slack=1e-10):
+    """Enter a generator of (names, sizes, draws) for a question, for its paragraphs with a heading, or for formulas."""
 
     def enter(generator):
-        GIVEN.setdefault((question, heading), []).append((generator, slack))
+        for heading in headings or ("",):
+            GIVEN.setdefault((question, heading), []).append((generator, slack))
         return generator
 
     return enter
@@ -63,36 +67,26 @@ def in_a_row(text):
     aligned = re.fullmatch(r"\s*\\begin{aligned}(.*)\\end{aligned}(.*)", text, re.S)
     if not aligned:
         return text
-    first, *others = (line.strip() for line in aligned[1].split(r"\\"))
-    relations = tuple(RELATIONS)
-    lines = [first.partition("&")[2], *(line.removeprefix("&") for line in others)]
-    if any("&" in line or not line.startswith(relations) for line in lines):
+    lines = [line.strip() for line in aligned[1].split(r"\\")]
+    if not all(map(LINE.fullmatch, lines)) or not all(line.startswith("&") for line in lines[1:]):
         raise FormulaError(f"an aligned display whose lines do not begin with a relation: {text}")
-    return " ".join([first.replace("&", ""), *lines[1:]]) + aligned[2]
-
-
-def source(name):
-    """The text without its comments."""
-    return re.sub(r"(?<!\\)%.*", "", SOURCES[name])
+    return " ".join(lines).replace("&", "") + aligned[2]
 
 
 @cache
 def formulas_of(name):
     """The formulas of the file, but for the boxes and the errata."""
-    text, found, at, example = source(name), [], source(name).find(r"\begin{document}"), 0
-    while mark := MARK.search(text, max(at, 0)):
+    text, found, example = SOURCES[name], [], 0
+    at = max(text.find(r"\begin{document}"), 0)
+    while mark := MARK.search(text, at):
         at = mark.end()
-        if mark["box"] == "example":
-            label_end = _braces(text, at - 1)[1]
-            example, at = _braces(text, label_end)[1], label_end
-        elif mark["box"]:
-            at -= 1
-            for _ in range({"answer": 2, "erratum": 5}[mark["box"]]):
-                at = _braces(text, re.compile(r"\s*").match(text, at).end())[1]
+        if mark[1]:
+            example = arguments(text, at, 2)[1] if mark[1] == "example" else example
+            at = arguments(text, at, SKIPPED[mark[1]])[1]
         else:
             headings = ["".join(pair) for pair in HEADING.findall(text[: mark.start()])]
-            formula = mark["inline"] or mark["displayed"] or ""
-            found.append(Formula(name, headings[-1] if headings else "", formula, mark.span(), at < example))
+            span = mark.span("displayed" if mark["inline"] is None else "inline")
+            found.append(Formula(name, headings[-1] if headings else "", text[slice(*span)], span, at < example))
     return found
 
 
@@ -141,36 +135,22 @@ def reading(formula):
     return read == set(pairs), true, attained == set(pairs)
 
 
-@cache
-def unread():
-    """{(file, formula): reason}"""
-    lines = [line.split(" | ") for line in UNREAD.read_text(encoding="utf-8").splitlines()]
-    assert len({(file, text) for file, _, text in lines}) == len(lines)
-    return {(file, text): reason for file, reason, text in lines}
-
-
-def skeleton(formula):
+def kept(formula):
     """The relations, or the formula as it is."""
-    if NULL.search(formula.text.strip()):
-        return formula.text
-    if formula.key in unread() or not formula.statements or not (formula.example or reading(formula)[2]):
-        return formula.text
-    parts = ["".join(s) if len(s) == 1 else f"<{' '.join(s[1::2])}>" for s in formula.parts]
-    return "; ".join(parts)
+    relations = formula.statements and not NULL.search(formula.text.strip()) and formula.key not in UNREAD
+    return skeleton(formula.parts) if relations and (formula.example or reading(formula)[2]) else formula.text
 
 
 def words():
-    """The text of all sources but the address, in which the relations stand for the formulas that are evaluated."""
-    pages = []
-    for name in SOURCES:
-        if name != "address.tex":
-            text = source(name)
-            for formula in reversed(formulas_of(name)):
-                start, end = formula.span
-                bar = text[start] if text[start] == "$" else text[start : start + 2]
-                close = "$" if bar == "$" else r"\]"
-                text = f"{text[:start]}{bar}{skeleton(formula)}{close}{text[end:]}"
-            for label, box in BOXES.items():
-                text = text.replace(f"\\answer{{{label}}}{{{box}}}", f"\\answer{{{label}}}")
-            pages.append(f"% {name}\n" + "\n".join(line.rstrip() for line in text.splitlines() if line.strip()))
-    return "\n".join(pages) + "\n"
+    """What each source defines, and its text, but the address, in which relations stand for what is evaluated."""
+    lines = []
+    for name, text in SOURCES.items():
+        lines.append(" ".join([f"% {name}:", *map(" ".join, DEFINITION.findall(text))]))
+        for formula in reversed(formulas_of(name)):
+            start, end = formula.span
+            text = text[:start] + kept(formula) + text[end:]
+        for label, box in BOXES.items():
+            relations = skeleton(statements(box), unread_in(label))
+            text = text.replace(f"\\answer{{{label}}}{{{box}}}", f"\\answer{{{label}}}{{{relations}}}")
+        lines += [line.rstrip() for line in text.splitlines() if line.strip() and name != "address.tex"]
+    return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
-"""What theory/*.tex prints, and whether it is true: used by theory/q1.py to q7.py and test_errata.py."""
+"""What theory/*.tex prints, and whether it is true: used by theory/q1.py to q7.py and the tests of the theory."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,25 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from evaluator import Values, boxes, column, each, evaluate, statements
+from evaluator import Values, boxes, column, each, evaluate, sources, statements
 
-THEORY = Path(__file__).parents[1] / "theory"
+HERE = Path(__file__).parent
+THEORY = HERE.parent / "theory"
+SOURCES = sources(THEORY)
+BOXES = {label: text for label, (text,) in boxes(SOURCES).items()}
+EXAMPLES = {label: text for label, (text,) in boxes(SOURCES, "example").items()}
+ERRATA = boxes(SOURCES, "erratum", 5)
 
-SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted(THEORY.glob("*.tex"))}
-BOXES = {label: text for label, (text,) in boxes(THEORY, "answer").items()}
-EXAMPLES = {label: text for label, (text,) in boxes(THEORY, "example").items()}
+# The text of all sources, in which relations stand for what is evaluated (between.py); of each box, its relations.
+WORDS = HERE / "theory_words.txt"
+SKELETONS = dict(re.findall(r"^\\answer\{(.*?)\}\{(.*)\}$", WORDS.read_text(encoding="utf-8"), re.M))
+
+# What has a relation and is not evaluated: file or box, and formula
+LISTED = [line.split(" | ") for line in (HERE / "theory_unread.txt").read_text(encoding="utf-8").splitlines()]
+UNREAD = [(where, text) for where, _reason, text in LISTED]
+
+# The checks of boxes and of examples, by label
+ANSWERS, WORKED = {}, {}
 
 
 def entered(checks, label):
@@ -26,6 +39,19 @@ def entered(checks, label):
         return check
 
     return enter
+
+
+proves, works = partial(entered, ANSWERS), partial(entered, WORKED)
+
+
+def hold_in(problems, *labels):
+    """Enter boxes that hold in each of the problems (names, sizes, draws) as it is."""
+    for label in labels:
+
+        @proves(label)
+        def check(label=label):
+            for problem in problems():
+                printed(label, *problem)
 
 
 grad = jacobian  # of a function whose value is a number
@@ -40,40 +66,19 @@ def real(*entries):
     return torch.tensor(entries, dtype=torch.float64)
 
 
+def flat(function):
+    """A function of tensors as one of arrays."""
+    return lambda *arrays: function(*(torch.as_tensor(a, dtype=torch.float64) for a in arrays)).detach().numpy()
+
+
+# What is not defined anew in each paragraph
+STANDARD = {"e": np.e, r"\sigma": flat(torch.sigmoid), r"\mathrm{softmax}": flat(partial(torch.softmax, dim=0))}
+
+
 def given(names, sizes=(), draws=None):
     """The evaluator's Values from tensors and numbers."""
-    names = {
-        name: value.detach().numpy() if isinstance(value, torch.Tensor) else value for name, value in names.items()
-    }
-    return Values(names, dict(sizes), draws)
-
-
-# Of each box that is evaluated: the relations of each statement, and the statements that are no formulas in full.
-SKELETONS: dict[str, str] = {}
-
-# The checks of boxes and of examples, by label
-ANSWERS, WORKED = {}, {}
-
-
-def proves(label, skeleton=""):
-    """Register the check of a box, with the box's relations and words (printed.py), if it is evaluated."""
-    SKELETONS[label] = skeleton
-    return entered(ANSWERS, label)
-
-
-def hold_in(problems, skeletons):
-    """Register boxes, as {label: skeleton}, that hold in each of the problems (names, sizes, draws) as it is."""
-    for label, skeleton in skeletons.items():
-
-        @proves(label, skeleton)
-        def check(label=label):
-            for problem in problems():
-                printed(label, *problem)
-
-
-def works(label):
-    """Register the check of an example."""
-    return entered(WORKED, label)
+    tensors = {name: value.detach().numpy() for name, value in names.items() if isinstance(value, torch.Tensor)}
+    return Values(STANDARD | names | tensors, dict(sizes), draws)
 
 
 def close(ours, truth, tolerance=1e-10):
@@ -87,20 +92,29 @@ def size(a, b):
     return (a - b).abs().max().item()
 
 
+def unread_in(label):
+    """The statements of the box that are not evaluated."""
+    return [statements(text)[0] for where, text in UNREAD if where == label]
+
+
+def skeleton(parts, as_printed=()):
+    """The relations of each statement; what has none, and the statements as_printed, in full."""
+    return "; ".join(
+        "".join(part) if len(part) == 1 or part in as_printed else f"<{' '.join(part[1::2])}>" for part in parts
+    )
+
+
 def printed(label, names, sizes=(), draws=None, *, slack=1e-10, tight=False, holds=True):
     """Every statement of the box holds for these values: = up to slack (relative), <= and the like; tight: as equality.
 
-    A side may be given a value as a whole; what w is after "w <- ..." is called "new w". Statements that are no
-    formulas must be printed as in the box's skeleton. holds=False: every statement is wrong for these values.
+    A side may be given a value as a whole; what w is after "w <- ..." is called "new w". Relations, words and the
+    statements that are not evaluated are those of theory_words.txt. holds=False: every statement is wrong.
     """
-    values, skeleton = given(names, sizes, draws), []
-    for statement in statements(BOXES[label]):
-        words = "".join(statement).replace(" ", "")
-        is_formula = len(statement) > 1 and words not in SKELETONS[label].split("; ")
-        skeleton.append("".join(statement[1::2]) if is_formula else words)
-        if is_formula:
-            assert is_true(statement, values, slack, tight) == holds, (statement, names)
-    assert "; ".join(skeleton) == SKELETONS[label], "the box has changed: change its check with it"
+    values, parts, listed = given(names, sizes, draws), statements(BOXES[label]), unread_in(label)
+    assert skeleton(parts, listed) == SKELETONS.get(label), "the box has changed: change its check with it"
+    for part in parts:
+        if len(part) > 1 and part not in listed:
+            assert is_true(part, values, slack, tight) == holds, (part, names)
     assert all(value.called for value in names.values() if isinstance(value, Remainder)), "the remainder is missing"
 
 
@@ -114,19 +128,13 @@ def formulas(text):
     return [inline or displayed for inline, displayed in re.findall(r"\$(.*?)\$|\\\[(.*?)\\\]", text, re.S)]
 
 
-def worked(label, names, sizes=(), draws=None, *, beside):
-    """Every equation of the example holds for these values. beside: the example's mathematics that is no equation."""
-    values = given({r"\sigma": lambda z: 1 / (1 + np.exp(-z)), "e": np.e} | names, sizes, draws)
-    equations = []
-    for formula in formulas(EXAMPLES[label]):
-        found = statements(formula)
-        equations += found if any(len(s) > 1 for s in found) else []
-        if all(len(s) == 1 for s in found):
-            assert beside and formula == beside[0], f"{formula} has changed: change its check with it"
-            beside = beside[1:]
-    assert len(equations) > 5 and not beside
+def worked(label, names, sizes=(), draws=None):
+    """Every statement with a relation in the example holds for these values."""
+    values = given(names, sizes, draws)
+    equations = [part for text in formulas(EXAMPLES[label]) for part in statements(text) if len(part) > 1]
+    assert len(equations) > 5
     for equation in equations:
-        assert len(equation) > 1 and is_true(equation, values, 1e-12), equation
+        assert is_true(equation, values, 1e-12), equation
 
 
 def is_true(statement, values, slack=1e-10, tight=False):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from between import source
 from evaluator import column
 from optim import Newton
 from printed import SOURCES, given, is_true
@@ -112,7 +111,7 @@ def test_figure_of_curvature():
     assert numbers == ["1", radii[0], "0.7", "0.2", "0.1", *radii[1:]]
 
 
-GRAPH = source("q3_two_layer_network.tex")
+GRAPH = SOURCES["q3_two_layer_network.tex"]
 ROW = r"\\node\[{style}\] at \(\[yshift=(-?)[\d.]+cm\]x(\d)\) {{\$(.*?) = (.*)\$}};"
 
 
@@ -127,9 +126,7 @@ def spoken(value):
 def places():
     """{the number of a place in figure 1: what the network has computed there}."""
     boxes = re.findall(r"(\d)/([\d.]+)/([^/]*)/[A-Z]\\times1", GRAPH)
-    boxes += re.findall(
-        r"\\coordinate \(x(\d)\) at \(([\d.]+), 0\); \\node\[box\] \(n\1\) at \(x\1\) {\$(.*?)\$};", GRAPH
-    )
+    boxes += re.findall(r"\(x(\d)\) at \(([\d.]+), 0\); \\node\[box\] \(n\1\) at \(x\1\) {\$(.*?)\$};", GRAPH)
     across = [float(x) for _, x, _ in boxes]
     assert across == sorted(set(across)), "from left to right"
     return {place: name for place, _, name in boxes}
@@ -153,8 +150,6 @@ def test_figure_of_the_network():
 def test_figure_of_the_network_has_on_each_arrow_what_is_done_there():
     torch.manual_seed(0)
     names = network(5, 7, 4)
-    names[r"\varphi"] = lambda z: np.where(z > 0, z, names["a"] * z)
-    names[r"\mathrm{softmax}"] = lambda z: np.exp(z) / np.exp(z).sum()
     lists = " ".join(re.findall(r"\\foreach \\a/\\b/\\op in {(.*)}\n", GRAPH))
     arrows = re.findall(r"(\d)/(\d)/(?:{(.*?)}(?=,|$| \d)|([^{},]*{softmax}|[^{}, ]+))", lists)
     arrows = [(a, b, braced or bare) for a, b, braced, bare in arrows]
@@ -163,8 +158,7 @@ def test_figure_of_the_network_has_on_each_arrow_what_is_done_there():
         before, after = (places()[place] for place in (a, b))
         if a > b:
             before, after = rf"\dd{{L}}{{{before}}}", rf"\dd{{L}}{{{after}}}"
-        layer = re.fullmatch("(W_.), (b_.)", operation)
-        if layer:
+        if layer := re.fullmatch("(W_.), (b_.)", operation):
             formula = f"{layer[1]} {before} + {layer[2]}"
         elif operation.startswith(r"\odot"):
             formula = before + operation

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 import re
 import subprocess
 import sys
@@ -92,6 +93,22 @@ def test_the_persian_page_has_the_same_commands():
     assert len(commands) == 7 and all(f"\n{command}\n" in PERSIAN for command in commands)
 
 
+def test_the_dev_container_is_made_with_readmes_commands():
+    cpu = re.search(r"^python -m pip install torch .*$", README, re.M)[0]
+    all_else = re.search(r"^    (python -m pip install -r .*) && python -m jupyter", README, re.M)[1]
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert container["postCreateCommand"] == f"{cpu} && {all_else}"
+
+
+def test_conda_gets_the_lower_bounds_of_requirements():
+    """On conda-forge two packages have other names; what is for one system only is left to conda."""
+    names = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+    python = re.search(r"Python (3\.\d+) or newer", README)[1]
+    bounds = re.findall(r"^([\w-]+)(>=[\d.]+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)
+    expected = ["conda-forge", "nodefaults", f"python>={python}", *(names.get(n, n) + bound for n, bound in bounds)]
+    assert re.findall(r"^  - (.*)$", (ROOT / "environment.yml").read_text(encoding="utf-8"), re.M) == expected
+
+
 def test_the_address_is_the_same_everywhere():
     assert address.others() == [], "python tools/address.py ADDRESS writes one address everywhere"
     first_cells = {first_cell(path) for path in [*NOTEBOOKS, *STUDIES]}
@@ -120,6 +137,12 @@ def test_a_fork_changes_the_address_with_one_command(tmp_path):
 def test_no_address(bad):
     with pytest.raises(ValueError, match="expected an address such as"):
         address.move(bad)
+
+
+def test_the_changes_and_the_citation_are_of_one_edition():
+    newest = re.search(r"^## (\S+) \((\S+)\)$", PAGES[ROOT / "CHANGELOG.md"], re.M)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r'^version: (.*)\ndate-released: "(.*)"$', citation, re.M) == [newest.groups()]
 
 
 def test_readme_is_short():

@@ -1,9 +1,8 @@
 """Every boxed answer and every worked example of theory/ checked, and the PDFs fresh and complete.
 
-The checks are in theory/q1.py to q7.py, each registered under the label of its box (\\answer{label}{...}). ``printed``
-reads the box's text out of the .tex and evaluates that, on random inputs in float64, against autograd or a definition;
-where a box is words rather than a formula, ``pinned`` holds its text next to the code that checks it, so that neither
-changes alone.
+The checks are in theory/q1.py to q7.py, each under the label of its box (\\answer{label}{...}). ``printed`` evaluates
+the text of the .tex on random inputs in float64, against autograd or a definition; where a box is words rather than a
+formula, ``pinned`` holds its text next to the code that checks it, so that neither changes alone.
 """
 
 import re
@@ -16,6 +15,7 @@ import nbformat
 import pytest
 import torch
 
+from between import DEFINITION
 from printed import ANSWERS, BOXES, EXAMPLES, SOURCES, THEORY, WORKED
 
 ROOT = Path(__file__).parents[1]
@@ -60,14 +60,13 @@ def test_the_pdf_was_built_from_these_sources(name):
 
 
 def test_the_document_has_every_question_and_its_macros_mean_what_the_evaluator_takes_them_for():
-    questions = [name.removesuffix(".tex") for name in SOURCES if re.match(r"q\d_", name)]
-    assert re.findall(r"^\\input{(q.*)}$", SOURCES["theory.tex"], re.M) == questions
+    questions = [name for name in SOURCES if re.match(r"q\d_", name)]
+    assert [f"{name}.tex" for name in re.findall(r"^\\input{(q.*)}$", SOURCES["theory.tex"], re.M)] == questions
+    assert [macro for name in questions for _, macro in DEFINITION.findall(SOURCES[name])] == ["arraystretch"]
+    meant = r"yh{\hat y} one{\mathbf 1} T{^{\!\top}} R{\mathbb R} E{\mathbb E} Var{Var} diag{diag} softplus{softplus} "
+    meant += r"lse{logsumexp} dd[2]{\frac{\partial #1}{\partial #2}}"
     definition = r"^\\(?:newcommand|DeclareMathOperator){\\(\w+)}((?:\[\d\])?{.*})$"
-    macros = dict(re.findall(definition, SOURCES["notation.tex"], re.M))
-    meant = {"yh": r"{\hat y}", "one": r"{\mathbf 1}", "T": r"{^{\!\top}}", "E": r"{\mathbb E}", "Var": "{Var}"}
-    meant |= {"dd": r"[2]{\frac{\partial #1}{\partial #2}}", "diag": "{diag}"}
-    meant |= {"softplus": "{softplus}", "lse": "{logsumexp}"}
-    assert meant.items() <= macros.items()
+    assert " ".join(map("".join, re.findall(definition, SOURCES["notation.tex"], re.M))) == meant
 
 
 def test_the_table_of_questions_has_their_answers_and_sections():

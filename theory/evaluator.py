@@ -6,8 +6,9 @@ is not known here, and a symbol or an index that nobody bound, raise FormulaErro
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial, reduce
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,480 +16,155 @@ from typing import Any
 import numpy as np
 
 TOKEN = re.compile(
-    r"\"[^\"]*\"|\\(?:hat|tilde|bar) *(?:\\[A-Za-z]+|[A-Za-z])|\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|[A-Za-z]|\S"
+    r"\"[^\"]*\"|\\(?:hat|tilde|bar) *(?:\\[A-Za-z]+|[A-Za-z])|\\[A-Za-z]+|\\.|\^\*|\d+(?:\.\d+)?|[A-Za-z]|\S"
 )
 SPACES = {r"\,", r"\!", r"\;", r"\big", r"\Big"}
 SEPARATORS = {r"\quad", r"\qquad", r"\ "}
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\to", r"\approx", r"\leftarrow", r"\succeq"}
-FUNCTIONS = {
-    r"\ln": np.log,
-    r"\sinh": np.sinh,
-    r"\softplus": lambda z: np.logaddexp(0, z),
-    r"\lse": lambda z: np.logaddexp.reduce(z, axis=None),
-    r"\lambda_\max": lambda M: _symmetric_eigenvalues(M)[-1],
-}
+OPERATORS = {r"\odot", r"\otimes"}
 ENDS = {"+", "-", ",", ")", "]", "}", "&", "\\\\", r"\end", None}  # of a product
-CLOSING = {"(": ")", "[": "]", "|": "|"}
+CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|"}
 
 
 class FormulaError(ValueError):
     """A formula that cannot be evaluated: unknown notation, a symbol without a value, shapes that do not fit."""
 
 
-def boxes(folder: Path, macro: str = "answer", arguments: int = 2) -> dict[str, list[str]]:
-    r"""The arguments after the label of every \macro{label}{...} in the folder's .tex files, wherever it stands."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("*.tex")):
-        source = re.sub(r"(?<!\\)%.*", "", path.read_text(encoding="utf-8"))
-        if r"\iffalse" in source:
-            raise FormulaError(f"{path.name}: what stands after \\iffalse is not printed; delete it")
-        for start in re.finditer(rf"\\{macro}\s*\{{(?!#)", source):
-            end, parts = start.end() - 1, []
-            for _ in range(arguments):
-                end = re.compile(r"\s*").match(source, end).end()
-                part, end = _braces(source, end)
-                parts.append(part)
-            label = parts[0]
-            if label in found:
-                raise FormulaError(f"two boxes are called {label}")
-            found[label] = parts[1:]
+def _largest_eigenvalue(M: np.ndarray) -> float:
+    if not np.allclose(M, np.transpose(M)):
+        raise FormulaError("eigenvalues of a matrix that is not symmetric")
+    return np.linalg.eigvalsh(M)[-1]
+
+
+FUNCTIONS = {r"\ln": np.log, r"\sinh": np.sinh, r"\lambda_\max": _largest_eigenvalue}
+FUNCTIONS |= {r"\softplus": partial(np.logaddexp, 0), r"\lse": partial(np.logaddexp.reduce, axis=None)}
+
+
+def sources(folder: Path) -> dict[str, str]:
+    """The text of the folder's .tex files by name, without comments."""
+    files = sorted(folder.glob("*.tex"))
+    found = {path.name: re.sub(r"(?<!\\)%.*", "", path.read_text(encoding="utf-8")) for path in files}
+    for name, text in found.items():
+        if r"\iffalse" in text:
+            raise FormulaError(f"{name}: what stands after \\iffalse is not printed; delete it")
     return found
 
 
-def _braces(text: str, start: int) -> tuple[str, int]:
-    if text[start : start + 1] != "{":
-        raise FormulaError(f"expected an argument in braces, got {text[start : start + 20]!r}")
-    depth = 0
-    for end in range(start, len(text)):
-        escaped = text[end - 1] == "\\"
-        depth += (text[end] == "{" and not escaped) - (text[end] == "}" and not escaped)
-        if not depth:
-            return text[start + 1 : end], end + 1
-    raise FormulaError(f"no closing brace after {text[start : start + 20]!r}")
+def boxes(texts: Mapping[str, str], macro: str = "answer", number: int = 2) -> dict[str, list[str]]:
+    r"""The arguments after the label of every \macro{label}{...} in the texts, wherever it stands."""
+    found: dict[str, list[str]] = {}
+    for text in texts.values():
+        for start in re.finditer(rf"\\{macro}\s*(?=\{{(?!#))", text):
+            (label, *rest), _ = arguments(text, start.end(), number)
+            if label in found:
+                raise FormulaError(f"two boxes are called {label}")
+            found[label] = rest
+    return found
 
 
-# -------------------------------------------------------------------------------------------- statements
+def arguments(text: str, at: int, number: int) -> tuple[list[str], int]:
+    """That many arguments in braces from there on, and where they end."""
+    found = []
+    for _ in range(number):
+        start = re.compile(r"\s*").match(text, at).end() + 1
+        at, depth = start, 1
+        if text[start - 1 : start] != "{":
+            raise FormulaError(f"expected an argument in braces, got {text[start - 1 : start + 19]!r}")
+        while depth:
+            brace = re.compile(r"(?<!\\)[{}]").search(text, at)
+            if not brace:
+                raise FormulaError(f"no closing brace after {text[start : start + 20]!r}")
+            at, depth = brace.end(), depth + {"{": 1, "}": -1}[brace[0]]
+        found.append(text[start : at - 1])
+    return found, at
 
 
 def statements(text: str) -> list[list[str]]:
     """The statements of a box, each as [side, relation, side ...]; words between them stand alone: ['"for some"']."""
     text = re.sub(r"\\text\{([^{}]*)\}", lambda m: f' "{m[1].strip()}" ', text)
-    tokens = TOKEN.findall(text)
-    parts, depth, current = [], 0, []
-    for token in [*tokens, r"\qquad"]:
-        depth += _opens(token)
-        if not depth and (token in SEPARATORS or token.startswith('"')):
-            while current and current[-1] in (",", ".", ":", ";"):
-                current.pop()
-            if current:
-                parts.append(_sides(current))
-            current = []
-            if token.startswith('"'):
-                parts.append([token])
-        elif token not in SPACES:
-            current.append(token)
+    tokens = [token for token in TOKEN.findall(text) if token not in SPACES]
+    words = {token for token in tokens if token.startswith('"')}
+    found = []
+    for part in _split(tokens, SEPARATORS | words):
+        while part and part[-1] in (",", ".", ":", ";"):
+            part.pop()
+        if part and part[0] not in SEPARATORS:
+            found.append([" ".join(side) for side in _split(part, RELATIONS)])
+    return found
+
+
+def _split(tokens: list[str], separators: set[str]) -> list[list[str]]:
+    """The tokens between the separators, and these, but for those in brackets."""
+    parts, depth = [[]], 0
+    for token in tokens:
+        depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(token, 0)
+        if depth or token not in separators:
+            parts[-1].append(token)
+        else:
+            parts += [[token], []]
     if depth:
-        raise FormulaError(f"{text}: brackets that do not match")
+        raise FormulaError(f"{' '.join(tokens)}: brackets that do not match")
     return parts
 
 
-def _opens(token: str) -> int:
-    return {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(token, 0)
-
-
-def _sides(tokens: list[str]) -> list[str]:
-    sides, depth, current = [], 0, []
-    for token in tokens:
-        depth += _opens(token)
-        if not depth and token in RELATIONS:
-            sides += [" ".join(current), token]
-            current = []
-        else:
-            current.append(token)
-    return [*sides, " ".join(current)]
-
-
-# -------------------------------------------------------------------------------------------- evaluation
-
-
+@dataclass(frozen=True)
 class Values:
     """What the symbols of a formula are: numbers, arrays or functions by name, ranges of the indices, draws.
 
     ``names`` is keyed as printed, without spaces: "X", r"\\yh", "W_2", "e_{t+1}", r"\\dd{E}{b}", r"\\nabla_wE".
-    ``sizes`` gives each index its range, from 0. ``draws`` lists (probability, {name: value}) for \\E.
+    ``sizes`` gives each index its range, from 0, ``bound`` some a value. ``draws`` lists (probability, {name: value})
+    for \\E.
     """
 
-    def __init__(self, names: Mapping[str, Any], sizes: Mapping[str, int] | None = None, draws: list | None = None):
-        self.names, self.sizes, self.draws, self.bound = dict(names), dict(sizes or {}), draws, {}
+    names: dict[str, Any]
+    sizes: dict[str, int] = field(default_factory=dict)
+    draws: list[tuple[float, dict[str, Any]]] | None = None
+    bound: dict[str, int] = field(default_factory=dict)
 
     def bind(self, **bound: int) -> "Values":
-        new = Values(self.names, self.sizes, self.draws)
-        new.bound = {**self.bound, **bound}
-        return new
+        return replace(self, bound=self.bound | bound)
 
-    def drawn(self, names: Mapping[str, Any]) -> "Values":
-        new = self.bind()
-        new.names.update(names)
-        return new
+    def drawn(self) -> list[tuple[float, "Values"]]:
+        """The probability of each draw, and the values with its names."""
+        if not self.draws:
+            raise FormulaError("a mean over the noise, but no draws were given")
+        return [(probability, replace(self, names=self.names | names)) for probability, names in self.draws]
 
+    def size(self, index: str) -> int:
+        if index not in self.sizes:
+            raise FormulaError(f"a sum over {index}, whose range was not given")
+        return self.sizes[index]
 
-Node = Callable[[Values], Any]
+    def index(self, i: str) -> int:
+        if i not in self.bound:
+            raise FormulaError(f"the index {i} is not bound, and there is no symbol of that name")
+        return self.bound[i]
 
+    def lookup(self, base: str, key: str, subscript: str) -> Any:
+        """The value called key, or the entry of the one called base."""
+        if key in self.names:
+            return column(self.names[key])
+        base, subscript = _layer(base, subscript)
+        if not subscript or base not in self.names:
+            raise FormulaError(f"{key} has no value")
+        return self.entry(key, self.names[base], subscript)
 
-def evaluate(formula: str, values: Values) -> Any:
-    """The value of a formula (one side of a statement): a number, or an array of shape (n, 1) or (n, m)."""
-    return Parser([token for token in TOKEN.findall(formula) if token not in SPACES], values).whole()(values)
+    def entry(self, name: str, array: Any, subscript: str) -> float:
+        if np.ndim(array) != len(subscript):
+            raise FormulaError(f"{name}: the array has {np.ndim(array)} indices")
+        return float(np.asarray(array)[tuple(self.index(i) for i in subscript)])
 
-
-def free_indices(formula: str, values: Values) -> list[str]:
-    """The indices of values.sizes that the formula uses as subscripts without binding them itself by a sum or diag."""
-    formula = re.sub(r"\\diag *\((?:[^()]|\([^()]*\))*\)", "", formula)  # it binds its own
-    used = re.findall(r"_\s*(?:\{([^{}]*)\}|(\S))", formula)
-    letters = {letter for group in used for letter in re.findall("[a-z]", "".join(group))}
-    bound = re.findall(r"\\sum\s*_\s*(?:\{([^{}]*)\}|(\S))", formula)
-    return sorted((letters - {c for group in bound for c in "".join(group)}) & set(values.sizes))
-
-
-def each(values: Values, *formulas: str) -> Iterator[Values]:
-    """The values with every free index of the formulas bound, one combination after the other."""
-    indices = sorted({i for formula in formulas for i in free_indices(formula, values)} - set(values.bound))
-    for combination in product(*(range(values.sizes[i]) for i in indices)):
-        yield values.bind(**dict(zip(indices, combination, strict=True)))
-
-
-class Parser:
-    """Recursive descent over the tokens; each method returns a function of Values."""
-
-    def __init__(self, tokens: list[str], values: "Values"):
-        self.tokens, self.at, self.values = [*tokens, None], 0, values
-        self.bars = 0  # |...| that are open
-        self.number = -1  # where a plain number has just ended
-
-    def error(self, text: str) -> FormulaError:
-        return FormulaError(f"{' '.join(self.tokens[:-1])}: {text}")
-
-    def next(self, *expected: str) -> str:
-        token = self.tokens[self.at]
-        if token is None or (expected and token not in expected):
-            raise self.error(f"expected {' or '.join(expected)}, got {token!r}")
-        self.at += 1
-        return token
-
-    def whole(self) -> Node:
-        """All tokens."""
-        node = self.sum_()
-        if self.tokens[self.at] is not None:
-            raise self.error(f"cannot read on at {self.tokens[self.at]!r}")
-        return node
-
-    def sum_(self) -> Node:
-        sign = -1 if self.tokens[self.at] == "-" else 1
-        if self.tokens[self.at] in ("+", "-"):
-            self.at += 1
-        terms = [(sign, self.product_())]
-        while self.tokens[self.at] in ("+", "-"):
-            sign = -1 if self.next() == "-" else 1
-            terms.append((sign, self.product_()))
-        return lambda v: _add([sign * np.asarray(term(v)) for sign, term in terms])
-
-    def product_(self) -> Node:
-        r"""Factors side by side, which bind closer than \odot and \otimes between them."""
-        groups, operators, divided = [[self.power()]], [], False
-        while (token := self.tokens[self.at]) not in RELATIONS | ENDS and not (token == "|" and self.bars):
-            if token in (r"\odot", r"\otimes"):
-                operators.append(self.next())
-                groups.append([])
-            elif divided:
-                raise self.error(f"a/b{token}: is {token} divided by, too? Set brackets")
-            if token in (r"\cdot", "/"):
-                self.next()
-            elif self.number == self.at and (token[0].isdigit() or token in (r"\frac", r"\tfrac")):
-                raise self.error("two numbers side by side")
-            factor, divided = self.power(), token == "/"
-            groups[-1].append((lambda f: lambda v: _inverse(f(v)))(factor) if divided else factor)
-
-        def value(v):
-            first, *others = (reduce(partial(_times, None), [factor(v) for factor in group]) for group in groups)
-            for operator, other in zip(operators, others, strict=True):
-                first = _times(operator, first, other)
-            return first
-
-        return value
-
-    def power(self) -> Node:
-        base = self.atom()
-        while self.tokens[self.at] in ("^", r"\T"):
-            if self.next() == r"\T":
-                base = (lambda b: lambda v: np.asarray(b(v)).T)(base)
-            elif self.tokens[self.at : self.at + 4] == ["{", "-", r"\top", "}"]:
-                self.at += 4
-                base = (lambda b: lambda v: _power(b(v), -1).T)(base)
-            else:
-                exponent = self.group()
-                base = (lambda b, e: lambda v: _power(b(v), e(v)))(base, exponent)
-                if self.tokens[self.at] == "^":
-                    raise self.error("a power of a power; set brackets")
-        return base
-
-    def group(self) -> Node:
-        r"""An argument as TeX takes it: {...}, or a single token."""
-        if self.tokens[self.at] == "{":
-            self.next()
-            node = self.sum_()
-            self.next("}")
-            return node
-        return Parser([self.single()], self.values).sum_()
-
-    def single(self) -> str:
-        token = self.next()
-        if len(token) > 1 and token[0].isdigit():
-            raise self.error(f"of {token} TeX takes the first digit only; set braces")
-        return token
-
-    def raw(self) -> str:
-        """An argument as text."""
-        return "".join(self.inside()) if self.tokens[self.at] == "{" else self.single()
-
-    def inside(self) -> list[str]:
-        """The tokens in braces."""
-        self.next("{")
-        depth, start = 1, self.at
-        while depth:
-            depth += {"{": 1, "}": -1}.get(self.next(), 0)
-        return self.tokens[start : self.at - 1]
-
-    def atom(self) -> Node:
-        token = self.next()
-        if re.fullmatch(r"\d+(\.\d+)?", token):
-            self.number = self.at
-            return lambda v: float(token)
-        if token == r"\frac" and self.tokens[self.at : self.at + 2] == ["{", r"\partial"]:
-            over, under = self.inside(), self.inside()
-            return Parser([*over, "/", *under], self.values).whole()
-        if token in (r"\frac", r"\tfrac"):
-            over, under = self.fraction_part(), self.fraction_part()
-            return lambda v: _times(None, over(v), _inverse(under(v)))
-        if token == r"\sqrt":
-            inside = self.group()
-            return lambda v: _root(_scalar(inside(v)))
-        if token == r"\begin":
-            return self.matrix()
-        if token == r"\sum":
-            return self.sum_over()
-        if token == r"\E":
-            return self.expectation()
-        if token == r"\Var":
-            return self.variance()
-        if token == r"\diag":
-            return self.diag()
-        if token == "{" and self.tokens[self.at] == "[":  # {[i=j]}
-            inside = self.brackets_or_iverson(self.next())
-            self.next("}")
-            return inside
-        if token in ("(", "[", "|"):
-            return self.brackets_or_iverson(token)
-        if token == r"\partial":
-            return self.partial() if self.tokens[self.at] == "_" else self.quotient()
-        return self.name(token)
-
-    def fraction_part(self) -> Node:
-        if self.tokens[self.at] is not None and re.fullmatch(r"\d\d+", self.tokens[self.at]):  # \frac12 is 1/2
-            digits = self.tokens[self.at]
-            self.tokens[self.at : self.at + 1] = list(digits)
-        return self.group()
-
-    def brackets_or_iverson(self, opening: str) -> Node:
-        if opening == "[" and self.tokens[self.at + 1] == "=":
-            return self.iverson()
-        inside = self.brackets(opening)
-        if opening == "|" or self.tokens[self.at] != "_":
-            return inside
-        self.next()
-        subscript = self.raw()  # (\yh-y)_k
-        return lambda v: _entry(v, "(...)", _plain(inside(v)), subscript)
-
-    def brackets(self, opening: str) -> Node:
-        self.bars += opening == "|"
-        left = self.sum_()
-        self.bars -= opening == "|"
-        entries = [left]
-        while opening == "(" and self.tokens[self.at] == ",":  # a vector, written in a row
-            self.next()
-            entries.append(self.sum_())
-        self.next(CLOSING[opening])
-        if len(entries) > 1:
-            return lambda v: np.concatenate([_stacked(entry(v)) for entry in entries])
-        return (lambda v: _length(left(v))) if opening == "|" else left
-
-    def iverson(self) -> Node:
-        """[i=j], of two indices."""
-        i = self.next()
-        self.next("=")
-        j = self.next()
-        self.next("]")
-        return lambda v: float(_index(v, i) == _index(v, j))
-
-    def matrix(self) -> Node:
-        if self.raw() != "pmatrix":
-            raise FormulaError("expected a pmatrix")
-        rows = [[self.sum_()]]
-        while (token := self.next("&", "\\\\", r"\end")) != r"\end":
-            if token == "&":
-                rows[-1].append(self.sum_())
-            else:
-                rows.append([self.sum_()])
-        if self.raw() != "pmatrix" or len({len(row) for row in rows}) > 1:
-            raise self.error("a matrix that does not end as it began, or with rows of different lengths")
-        return lambda v: np.array([[_scalar(entry(v)) for entry in row] for row in rows])
-
-    def sum_over(self) -> Node:
-        self.next("_")
-        over = self.raw()  # i, or i,j, or j\ne i
-        match = re.fullmatch(r"([a-z])(?:,([a-z])|\\ne([a-z]))?", over)
-        if not match or match[1] in (match[2], match[3]):
-            raise self.error(f"a sum over {over}")
-        indices, without, body = [i for i in match.group(1, 2) if i], match[3], self.product_()
-
-        def value(v):
-            left_out = _index(v, without) if without else None
-            ranges = [[n for n in range(_size(v, i)) if n != left_out] for i in indices]
-            combinations = (v.bind(**dict(zip(indices, c, strict=True))) for c in product(*ranges))
-            return _add([body(bound) for bound in combinations])
-
-        return value
-
-    def expectation(self) -> Node:
-        r"""\E[...], or \E of the whole product that follows."""
-        body = self.brackets(self.next()) if self.tokens[self.at] == "[" else self.product_()
-        return lambda v: _mean(v, body)
-
-    def variance(self) -> Node:
-        body = self.power()
-        return lambda v: _mean(v, lambda w: body(w) ** 2) - _mean(v, body) ** 2
-
-    def diag(self) -> Node:
-        self.next("(")
-        start = self.at
-        body = self.sum_()
-        text = " ".join(self.tokens[start : self.at])
-        self.next(")")
-
-        def value(v):
-            if indices := [i for i in free_indices(text, v) if i not in v.bound]:
-                (i,) = indices
-                return np.diag([_scalar(body(v.bind(**{i: n}))) for n in range(v.sizes[i])])
-            M = np.asarray(body(v))
-            if not M.ndim:
-                raise FormulaError(r"\diag of a number")
-            return np.diag(M[:, 0]) if M.shape[1] == 1 else np.diag(np.diag(M))
-
-        return value
-
-    def partial(self) -> Node:
-        r"""\partial_1F is a name, \partial_j\partial_iF the entry j, i of \partial\partialF."""
-        base, key, subscript = "", "", ""
-        while self.tokens[self.at - 1] == r"\partial":
-            self.next("_")
-            subscript += self.raw()
-            base, key = base + r"\partial", key + rf"\partial_{subscript[-1]}"
-            of = self.next()
-        if of == "(":
-            start = self.at
-            self.sum_()
-            of = f"({''.join(self.tokens[start : self.at])}{self.next(')')}"
-            self.next("_")
-            subscript += self.raw()
-        known = self.values.names.get(key + of)
-        if callable(known):
-            arguments = self.arguments()
-            return lambda v: column(known(*(_plain(argument(v)) for argument in arguments)))
-        return lambda v: _lookup(v, base + of, key + of, subscript)
-
-    def quotient(self) -> Node:
-        r"""\partial E/\partial b, which is \dd{E}{b}, and \partial^2L/\partial a\,\partial b."""
-        start = self.at
-        while self.tokens[self.at] != "/":
-            self.next()
-        of, by = "".join(self.tokens[start : self.at]), []
-        self.next()
-        while self.tokens[self.at] == r"\partial":
-            self.next()
-            by.append(self.next())
-            if self.tokens[self.at] == "_":
-                by[-1] += self.next() + _shortest(self.raw())
-        if of[:2] != "^2":
-            (by,) = by
-            return _derivative(of, by)
-        return _derivative(of[2:], *by)
-
-    def name(self, token: str) -> Node:
-        if token == r"\dd":
-            return _derivative(self.raw(), self.raw())
-        if token == r"\mathrm":
-            token += f"{{{self.raw()}}}"
-        if token == r"\nabla":
-            return self.nabla()
-        base, subscript, marks = token, "", ""
-        while self.tokens[self.at] in ("_", "'") or self.tokens[self.at : self.at + 2] == ["^", "*"]:
-            mark = self.next()
-            if mark == "_" and subscript:
-                raise self.error("two subscripts")
-            if mark == "_":
-                subscript = self.raw()
-            else:
-                marks += mark if mark == "'" else "^" + self.next()
-        return self.value_or_call(base + marks, subscript, marks)
-
-    def value_or_call(self, base: str, subscript: str, marks: str) -> Node:
-        key = base.removesuffix(marks) + (f"_{_shortest(subscript)}" if subscript else "") + marks
-        known = FUNCTIONS.get(key, self.values.names.get(key))
-        if not callable(known):
-            return lambda v: _lookup(v, base, key, subscript)
-        arguments = self.arguments() if self.tokens[self.at] == "(" or key not in FUNCTIONS else [self.argument()]
-        return lambda v: column(known(*(_plain(argument(v)) for argument in arguments)))
-
-    def argument(self) -> Node:
-        r"""What follows a function without brackets, as in \sinh 2x or \ln\tfrac12: numbers, fractions and letters."""
-        factors = [self.power()]
-        while (token := self.tokens[self.at]) is not None and re.fullmatch(r"[A-Za-z]|\\theta|\\rho", token):
-            factors.append(self.power())
-        return lambda v: reduce(partial(_times, None), [factor(v) for factor in factors])
-
-    def arguments(self) -> list[Node]:
-        self.next("(")
-        arguments = [self.sum_()]
-        while self.tokens[self.at] == ",":
-            self.next()
-            arguments.append(self.sum_())
-        self.next(")")
-        return arguments
-
-    def nabla(self) -> Node:
-        key = r"\nabla"
-        while self.tokens[self.at] in ("_", "^"):
-            key += self.next() + _shortest(self.raw())
-        return self.value_or_call(key + self.next(), "", "")
-
-
-def _shortest(text: str) -> str:
-    return text if len(TOKEN.findall(text)) == 1 else f"{{{text}}}"
-
-
-def _derivative(*parts: str) -> Node:
-    r"""\dd{E}{b}, a name; \dd{\yh_k}{z_i} is the entry k, i of \dd{\yh}{z}."""
-
-    def value(v):
+    def derivative(self, *parts: str) -> Any:
+        r"""\dd{E}{b}, a name; \dd{\yh_k}{z_i} is the entry k, i of \dd{\yh}{z}."""
         names, indices = [], ""
         for part in parts:
             name, _, subscript = part.partition("_")
             name, subscript = _layer(name, subscript.strip("{}"))
-            indexed = bool(subscript) and all(i in v.bound for i in subscript)
+            indexed = bool(subscript) and all(i in self.bound for i in subscript)
             names.append(name if indexed else part)
             indices += subscript if indexed else ""
         base, whole = (r"\dd" + "".join(f"{{{part}}}" for part in texts) for texts in (names, parts))
-        return _lookup(v, base, whole, indices)
-
-    return value
+        return self.lookup(base, whole, indices)
 
 
 def _layer(base: str, subscript: str) -> tuple[str, str]:
@@ -497,57 +173,294 @@ def _layer(base: str, subscript: str) -> tuple[str, str]:
     return (f"{base}_{match[1]}", match[2]) if match else (base, subscript)
 
 
-def _lookup(v: Values, base: str, key: str, subscript: str) -> Any:
-    if key in v.names:
-        return column(v.names[key])
-    base, subscript = _layer(base, subscript)
-    if not subscript or base not in v.names:
-        raise FormulaError(f"{key} has no value")
-    return _entry(v, key, v.names[base], subscript)
+def each(values: Values, *formulas: str) -> Iterator[Values]:
+    """The values with every free index of the formulas bound, one combination after the other."""
+    indices = sorted({i for formula in formulas for i in free_indices(formula, values)})
+    for combination in product(*(range(values.sizes[i]) for i in indices)):
+        yield values.bind(**dict(zip(indices, combination, strict=True)))
 
 
-def _entry(v: Values, name: str, array: Any, subscript: str) -> float:
-    if np.ndim(array) != len(subscript):
-        raise FormulaError(f"{name}: the array has {np.ndim(array)} indices")
-    return float(np.asarray(array)[tuple(_index(v, i) for i in subscript)])
+def free_indices(formula: str, values: Values) -> list[str]:
+    """The unbound indices of values.sizes that the formula uses as subscripts and does not bind by a sum or diag."""
+    formula = re.sub(r"\\diag *\((?:[^()]|\([^()]*\))*\)", "", formula)  # it binds its own
+    used = re.findall(r"_\s*(?:\{([^{}]*)\}|(\S))", formula)
+    letters = {letter for group in used for letter in re.findall("[a-z]", "".join(group))}
+    bound = re.findall(r"\\sum\s*_\s*(?:\{([^{}]*)\}|(\S))", formula)
+    return sorted((letters - {c for group in bound for c in "".join(group)}) & set(values.sizes) - set(values.bound))
 
 
-def _stacked(x: Any) -> np.ndarray:
-    """A number or a column, as a part of a column."""
-    array = np.asarray(x)
-    if array.ndim and array.shape[1] != 1:
-        raise FormulaError(f"a vector with an entry of shape {array.shape}")
-    return array.reshape(-1, 1)
+def evaluate(formula: str, values: Values) -> Any:
+    """The value of a formula (one side of a statement): a number, or an array of shape (n, 1) or (n, m)."""
+    return Parser([token for token in TOKEN.findall(formula) if token not in SPACES], values).whole()
 
 
-def _index(v: Values, i: str) -> int:
-    if i not in v.bound:
-        raise FormulaError(f"the index {i} is not bound, and there is no symbol of that name")
-    return v.bound[i]
+class Parser:
+    """Recursive descent over the tokens, which computes as it reads; what a sum adds is read anew for each index."""
+
+    def __init__(self, tokens: list[str], values: Values):
+        self.tokens, self.at, self.values = [*tokens, None], 0, values
+        self.bars = 0  # |...| that are open
+        self.number = -1  # where a plain number has just ended
+
+    @property
+    def token(self) -> str | None:
+        """The next one."""
+        return self.tokens[self.at]
+
+    def error(self, text: str) -> FormulaError:
+        return FormulaError(f"{' '.join(self.tokens[:-1])}: {text}")
+
+    def next(self, *expected: str) -> str:
+        token = self.token
+        if token is None or (expected and token not in expected):
+            raise self.error(f"expected {' or '.join(expected)}, got {token!r}")
+        self.at += 1
+        return token
+
+    def accept(self, *tokens: str) -> str | None:
+        """The next token if it is one of these."""
+        return self.next() if self.token in tokens else None
+
+    def whole(self) -> Any:
+        """All tokens."""
+        value = self.sum_()
+        if self.token is not None:
+            raise self.error(f"cannot read on at {self.token!r}")
+        return value
+
+    def sum_(self) -> Any:
+        signs, terms = [self.accept("+", "-")], [self.product_()]
+        while sign := self.accept("+", "-"):
+            signs.append(sign)
+            terms.append(self.product_())
+        return _add([-term if sign == "-" else term for sign, term in zip(signs, terms, strict=True)])
+
+    def product_(self) -> np.ndarray:
+        r"""Factors side by side, which bind closer than \odot and \otimes between them."""
+        value = self.factors()
+        while operator := self.accept(*OPERATORS):
+            value = _times(operator, value, self.factors())
+        return value
+
+    def factors(self) -> np.ndarray:
+        value, divided = np.asarray(self.power()), False
+        while self.token not in RELATIONS | ENDS | OPERATORS and not (self.token == "|" and self.bars):
+            if divided:
+                raise self.error(f"a/b{self.token}: is {self.token} divided by, too? Set brackets")
+            operator = self.accept(r"\cdot", "/")
+            if not operator and self.number == self.at and re.match(r"\d|\\t?frac", self.token):
+                raise self.error("two numbers side by side")
+            factor, divided = self.power(), operator == "/"
+            value = _times(operator, value, _inverse(factor) if divided else factor)
+        return value
+
+    def power(self) -> Any:
+        base = self.atom()
+        while operator := self.accept("^", r"\T"):
+            if operator == r"\T":
+                base = np.asarray(base).T
+            elif self.tokens[self.at : self.at + 4] == ["{", "-", r"\top", "}"]:
+                self.at += 4
+                base = _power(base, -1).T
+            else:
+                base = _power(base, self.group())
+                if self.token == "^":
+                    raise self.error("a power of a power; set brackets")
+        return base
+
+    def group(self) -> Any:
+        r"""An argument as TeX takes it: {...}, or a single token."""
+        return Parser(self.inside("{") if self.token == "{" else [self.single()], self.values).whole()
+
+    def single(self) -> str:
+        token = self.next()
+        if len(token) > 1 and token[0].isdigit():  # of 12 TeX takes the 1
+            self.tokens[self.at - 1 : self.at] = token[0], token[1:]
+        return self.tokens[self.at - 1]
+
+    def raw(self) -> str:
+        """An argument as text."""
+        return "".join(self.inside("{")) if self.token == "{" else self.single()
+
+    def inside(self, opening: str) -> list[str]:
+        """The tokens in brackets."""
+        self.next(opening)
+        depth, start = 1, self.at
+        while depth:
+            depth += {opening: 1, CLOSING[opening]: -1}.get(self.next(), 0)
+        return self.tokens[start : self.at - 1]
+
+    def atom(self) -> Any:
+        token = self.next()
+        if token[0].isdigit():
+            self.number = self.at
+            return float(token)
+        if token == r"\sqrt":
+            return _power(self.group(), 0.5)
+        if token == r"\dd":
+            return self.values.derivative(self.raw(), self.raw())
+        readers = {r"\frac": self.fraction, r"\tfrac": self.fraction, r"\begin": self.matrix, r"\diag": self.diag}
+        readers |= {r"\sum": self.sum_over, r"\E": self.expectation, r"\Var": self.variance, r"\nabla": self.nabla}
+        readers |= {r"\partial": self.partial if self.token == "_" else self.quotient}
+        if token in readers:
+            return readers[token]()
+        if token == "[" and self.tokens[self.at + 1] == "=":
+            return self.iverson()
+        return self.brackets(token) if token in ("(", "[", "|") else self.name(token)
+
+    def fraction(self) -> Any:
+        if self.tokens[self.at : self.at + 2] == ["{", r"\partial"]:
+            return Parser([*self.inside("{"), "/", *self.inside("{")], self.values).whole()
+        over, under = self.group(), self.group()
+        return _times(None, over, _inverse(under))
+
+    def iverson(self) -> float:
+        """[i=j], of two indices."""
+        i, _, j, _ = self.next(), self.next("="), self.next(), self.next("]")
+        return float(self.values.index(i) == self.values.index(j))
+
+    def brackets(self, opening: str) -> Any:
+        """(...) or [...], perhaps with a subscript, (a, b ...), which is a vector, written in a row, or |...|."""
+        self.bars += opening == "|"
+        entries = [self.sum_()]
+        self.bars -= opening == "|"
+        while opening == "(" and self.accept(","):
+            entries.append(self.sum_())
+        self.next(CLOSING[opening])
+        if opening == "|":
+            return _length(entries[0])
+        value = np.vstack(entries) if entries[1:] else entries[0]
+        return self.values.entry("(...)", _plain(value), self.raw()) if self.accept("_") else value
+
+    def matrix(self) -> np.ndarray:
+        if self.raw() != "pmatrix":
+            raise self.error("expected a pmatrix")
+        rows = [[_scalar(self.sum_())]]
+        while (token := self.next("&", "\\\\", r"\end")) != r"\end":
+            if token == "\\\\":
+                rows.append([])
+            rows[-1].append(_scalar(self.sum_()))
+        if self.raw() != "pmatrix" or len({len(row) for row in rows}) > 1:
+            raise self.error("a matrix that does not end as it began, or with rows of different lengths")
+        return np.array(rows)
+
+    def read_with(self, values: Iterable[Values], read: Callable[[], Any]) -> list[np.ndarray]:
+        """What stands here, read once with each of these values."""
+        start, outer, found = self.at, self.values, []
+        for self.values in values:
+            self.at = start
+            found.append(np.asarray(read()))
+        self.values = outer
+        return found
+
+    def sum_over(self) -> np.ndarray:
+        self.next("_")
+        over = self.raw()  # i, or i,j, or j\ne i
+        match = re.fullmatch(r"([a-z])(?:,([a-z])|\\ne([a-z]))?", over)
+        if not match or match[1] in (match[2], match[3]):
+            raise self.error(f"a sum over {over}")
+        left_out = self.values.index(match[3]) if match[3] else None
+        indices = [i for i in match.group(1, 2) if i]
+        ranges = [[n for n in range(self.values.size(i)) if n != left_out] for i in indices]
+        bound = [self.values.bind(**dict(zip(indices, numbers, strict=True))) for numbers in product(*ranges)]
+        return _add(self.read_with(bound, self.product_))
+
+    def expectation(self) -> np.ndarray:
+        r"""\E[...], or \E of the whole product that follows."""
+        probabilities, values = zip(*self.values.drawn(), strict=True)
+        read = self.atom if self.token == "[" else self.product_
+        return _add([p * value for p, value in zip(probabilities, self.read_with(values, read), strict=True)])
+
+    def variance(self) -> float:
+        probabilities, values = zip(*self.values.drawn(), strict=True)
+        found = [_scalar(value) for value in self.read_with(values, self.power)]
+        return np.average(np.square(found), weights=probabilities) - np.average(found, weights=probabilities) ** 2
+
+    def diag(self) -> np.ndarray:
+        formula = " ".join(self.inside("("))
+        if len(free_indices(formula, self.values)) == 1:
+            return np.diag([_scalar(evaluate(formula, values)) for values in each(self.values, formula)])
+        M = np.asarray(evaluate(formula, self.values))
+        if not M.ndim:
+            raise FormulaError(r"\diag of a number")
+        return np.diag(M[:, 0]) if M.shape[1] == 1 else np.diag(np.diag(M))
+
+    def partial(self) -> Any:
+        r"""\partial_1F is a name, \partial_j\partial_iF the entry j, i of \partial\partialF."""
+        base, key, subscript, of = "", "", "", r"\partial"
+        while of == r"\partial":
+            self.next("_")
+            index = self.raw()
+            base, key, subscript = base + of, f"{key}{of}_{index}", subscript + index
+            of = self.next()
+        if of == "(":
+            self.at -= 1
+            of = f"({''.join(self.inside('('))})"
+            self.next("_")
+            subscript += self.raw()
+        return self.value(base + of, key + of, subscript)
+
+    def quotient(self) -> Any:
+        r"""\partial E/\partial b, which is \dd{E}{b}, and \partial^2L/\partial a\,\partial b, \dd{^2L}{a}{b}."""
+        start = self.at
+        while not self.accept("/"):
+            self.next()
+        parts = ["".join(self.tokens[start : self.at - 1])]
+        while self.accept(r"\partial"):
+            parts.append(self.next() + (f"_{_shortest(self.raw())}" if self.accept("_") else ""))
+        return self.values.derivative(*parts)
+
+    def nabla(self) -> Any:
+        key = r"\nabla"
+        while mark := self.accept("_", "^"):
+            key += mark + _shortest(self.raw())
+        key += self.next()
+        return self.value(key, key, "")
+
+    def name(self, token: str) -> Any:
+        if token == r"\mathrm":
+            token += f"{{{self.raw()}}}"
+        subscript, marks = "", ""
+        while mark := self.accept("_", "'", "^*"):
+            if mark != "_":
+                marks += mark
+            elif subscript:
+                raise self.error("two subscripts")
+            else:
+                subscript = self.raw()
+        key = token + (f"_{_shortest(subscript)}" if subscript else "") + marks
+        return self.value(token + marks, key, subscript)
+
+    def value(self, base: str, key: str, subscript: str) -> Any:
+        """Of the symbol, or of the function with its arguments."""
+        known = FUNCTIONS.get(key, self.values.names.get(key))
+        if not callable(known):
+            return self.values.lookup(base, key, subscript)
+        if key in FUNCTIONS and self.token != "(":
+            return column(known(_plain(self.argument())))
+        self.next("(")
+        inputs = [_plain(self.sum_())]
+        while self.accept(","):
+            inputs.append(_plain(self.sum_()))
+        self.next(")")
+        return column(known(*inputs))
+
+    def argument(self) -> Any:
+        r"""What follows a function without brackets, as in \sinh 2x or \ln\tfrac12: numbers, fractions and letters."""
+        value = self.power()
+        while self.token is not None and re.fullmatch(r"[A-Za-z]|\\theta|\\rho", self.token):
+            value = _times(None, value, self.power())
+        return value
 
 
-def _mean(v: Values, body: Node) -> Any:
-    if not v.draws:
-        raise FormulaError("a mean over the noise, but no draws were given")
-    return _add([p * np.asarray(body(v.drawn(names))) for p, names in v.draws])
+def _shortest(text: str) -> str:
+    return text if len(TOKEN.findall(text)) == 1 else f"{{{text}}}"
 
 
 def _length(x: Any) -> float:
     if np.ndim(x) and np.shape(x)[1] != 1:
         raise FormulaError(f"the length of a matrix of shape {np.shape(x)}")
     return np.linalg.norm(x)
-
-
-def _symmetric_eigenvalues(M: Any) -> np.ndarray:
-    if not np.allclose(M, np.transpose(M)):
-        raise FormulaError("eigenvalues of a matrix that is not symmetric")
-    return np.linalg.eigvalsh(M)
-
-
-def _size(v: Values, index: str) -> int:
-    if index not in v.sizes:
-        raise FormulaError(f"a sum over {index}, whose range was not given")
-    return v.sizes[index]
 
 
 def column(x: Any) -> Any:
@@ -573,15 +486,7 @@ def _scalar(x: Any) -> float:
 
 
 def _inverse(x: Any) -> float:
-    if not _scalar(x):
-        raise FormulaError("a division by zero")
-    return 1 / _scalar(x)
-
-
-def _root(x: float) -> float:
-    if x < 0:
-        raise FormulaError(f"the square root of {x}")
-    return x**0.5
+    return _power(_scalar(x), -1)
 
 
 def _add(terms: list) -> Any:
@@ -609,8 +514,10 @@ def _times(operator: str | None, a: Any, b: Any) -> Any:
 
 def _power(base: Any, exponent: Any) -> Any:
     base, n = np.asarray(base), _scalar(exponent)
-    if not base.ndim:
-        return base**n
-    if n != -1 or base.shape[0] != base.shape[1]:
-        raise FormulaError(f"the power {n} of shape {base.shape}")
-    return np.linalg.inv(base)
+    if base.ndim:
+        if n != -1 or base.shape[0] != base.shape[1]:
+            raise FormulaError(f"the power {n} of shape {base.shape}")
+        return np.linalg.inv(base)
+    if (not base and n < 0) or (base < 0 and n != round(n)):
+        raise FormulaError(f"the power {n} of {base}")
+    return base**n

@@ -5,10 +5,10 @@
 
 Run it on an idle machine. Several ways to train are timed in turn, round after round, so that a change of the
 machine's speed hits all of them: these modules; the same loop with every check taken out; the same formulas on bare
-tensors; nn.Linear, autograd, torch.optim.SGD and DataLoader; the same with our BatchLoader; the matrix products of the
-training step with nothing around them; and, if jax is installed, the whole run of batches compiled by it (its
-compilation is not counted).
-Printed are medians in seconds an epoch and medians of the paired ratios.
+tensors; the modules with FusedSGD, and bare tensors that do as it does; nn.Linear, autograd, torch.optim.SGD and
+DataLoader; the same with our BatchLoader; the matrix products of the training step with nothing around them; and, if
+jax is installed, the whole run of batches compiled by it (its compilation is not counted).
+Printed are medians in seconds an epoch, and of the paired ratios the median and the quartiles.
 
 With --growth: time and memory of these modules as the number of samples, then of parameters, doubles.
 """
@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader, TensorDataset
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_utils import BatchLoader, load_mnist
+from fused import FusedSGD
 from layers import FCLayer, ReLULayer
 from losses import MSELoss
 from optim import SGD
@@ -58,6 +59,11 @@ def hand_written(widths: list[int], dataset, batches: int) -> None:
     train_one_epoch(model, MSELoss(), SGD(model.parameters(), LEARNING_RATE), first(dataset, batches), "cpu")
 
 
+def fused(widths: list[int], dataset, batches: int) -> None:
+    model = multilayer(widths, FCLayer, ReLULayer)
+    train_one_epoch(model, MSELoss(), FusedSGD(model, LEARNING_RATE), first(dataset, batches), "cpu")
+
+
 @torch.no_grad()
 def without_checks(widths: list[int], dataset, batches: int) -> None:
     model, criterion = multilayer(widths, FCLayer, ReLULayer), MSELoss()
@@ -80,7 +86,7 @@ def without_checks(widths: list[int], dataset, batches: int) -> None:
 
 
 @torch.no_grad()
-def bare_tensors(widths: list[int], dataset, batches: int) -> None:
+def bare_tensors(widths: list[int], dataset, batches: int, fused: bool = False) -> None:
     model = multilayer(widths, FCLayer, ReLULayer)  # for its start
     W, b = [layer.W.detach() for layer in model[::2]], [layer.b.detach() for layer in model[::2]]
     total_loss, correct = 0.0, 0
@@ -92,13 +98,17 @@ def bare_tensors(widths: list[int], dataset, batches: int) -> None:
         difference = outputs - targets
         total_loss += float(difference.square().mean()) * len(X)
         correct += int((outputs.argmax(1) == targets.argmax(1)).sum())
-        delta, gradients = difference * (2 / difference.numel()), []
+        delta, updates = difference * (2 / difference.numel()), []
         for i in reversed(range(len(W))):
-            gradients += [(W[i], A[i].T @ delta), (b[i], delta.sum(0, keepdim=True))]
+            updates.append((W[i], b[i], (A[i].T, delta) if fused else A[i].T @ delta, delta.sum(0, keepdim=True)))
             if i > 0:
                 delta = (delta @ W[i].T) * (A[i] > 0)
-        for parameter, gradient in gradients:
-            parameter -= LEARNING_RATE * gradient
+        for W_i, b_i, dW, db in updates:
+            if fused:
+                W_i.addmm_(*dW, alpha=-LEARNING_RATE)
+            else:
+                W_i -= LEARNING_RATE * dW
+            b_i -= LEARNING_RATE * db
 
 
 def stock(widths: list[int], dataset, batches: int, loader: type = DataLoader) -> None:
@@ -176,6 +186,8 @@ PIPELINES = {
     "hand-written": hand_written,
     "  without checks": without_checks,
     "  bare tensors": bare_tensors,
+    "fused": fused,
+    "  bare tensors, fused": partial(bare_tensors, fused=True),
     "stock PyTorch": stock,
     "stock, BatchLoader": partial(stock, loader=BatchLoader),
     "matrix products": matrix_products,
@@ -255,11 +267,13 @@ def main() -> None:
                 pipeline(widths, dataset, batches)
                 seconds[name].append((time.perf_counter() - start) * batches_an_epoch / batches)
         print(f"\n{network}, {'-'.join(map(str, widths))}, batch {BATCH_SIZE}")
-        print(f"{'':18} {'s an epoch':>10} {'speed':>6} {'peak MB':>8}")
+        print(f"{'':21} {'s an epoch':>10} {'speed':>6} {'quartiles':>12} {'peak MB':>8}")
         for name in PIPELINES:
-            speed = np.median(np.divide(seconds["stock PyTorch"][1:], seconds[name][1:]))
+            ratios = np.divide(seconds["stock PyTorch"][1:], seconds[name][1:])
+            low, speed, high = np.percentile(ratios, [25, 50, 75])
             peak = in_a_process(peak_of, name, network, batches)
-            print(f"{name:18} {np.median(seconds[name][1:]):10.2f} {speed:6.2f} {peak:8.0f}")
+            line = f"{name:21} {np.median(seconds[name][1:]):10.2f} {speed:6.2f}"
+            print(f"{line} {low:6.2f}{high:6.2f} {peak:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -55,14 +56,31 @@ def test_the_hand_out_can_be_worked_in(name, tmp_path):
     assert "✓" in printed and "✗" not in printed
 
 
-def test_the_hand_out_is_found_in_colabs_files(tmp_path):
-    """Where the notebook lies alone beside the uploaded zip, its first cell unpacks it."""
-    made = nbformat.read(handed_out(tmp_path) / "exercises" / "theory.ipynb", as_version=4)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_hand_out_is_found_in_colabs_files(name, tmp_path):
+    """Where the notebook lies alone beside the uploaded zip, its first cell unpacks it, never over a student's work."""
+    made = nbformat.read(handed_out(tmp_path) / "exercises" / f"{name}.ipynb", as_version=4)
     alone = tmp_path / "content"
     alone.mkdir()
     (tmp_path / "homework2.zip").rename(alone / "homework2.zip")
     shutil.rmtree(tmp_path / "homework2")
-    assert "✓" in run(solved(made), alone)
+    assert "not written yet" in run(made, alone)
+    mine = alone / "homework2" / "exercises" / f"{name}.ipynb"
+    mine.write_text("what a student has written")
+    assert "not written yet" in run(made, alone)
+    assert mine.read_text() == "what a student has written"
+
+
+def test_the_hand_out_is_found_in_a_drive_and_asked_for_elsewhere(tmp_path):
+    homework = handed_out(tmp_path)
+    first = f"{make.FIRST_CELL}\nprint(root)".replace("/content/drive/MyDrive", tmp_path.as_posix())
+    alone = tmp_path / "content"
+    alone.mkdir()
+    done = subprocess.run([sys.executable, "-c", first], cwd=alone, capture_output=True, encoding="utf-8")
+    assert done.stdout.strip() == str(homework), done.stderr
+    shutil.rmtree(homework)
+    done = subprocess.run([sys.executable, "-c", first], cwd=alone, capture_output=True, encoding="utf-8")
+    assert done.returncode == 1 and "or put homework2.zip beside it" in done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("nbgrader"), reason="nbgrader is not installed: pip install nbgrader")

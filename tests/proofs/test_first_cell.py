@@ -2,6 +2,9 @@
 Kaggle (a repository on this disk for GitHub). What is there already is never changed."""
 
 import os
+import re
+import shutil
+import site
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +18,11 @@ import address
 
 ROOT = Path(__file__).resolve().parents[2]
 GITHUB = f"https://github.com/{address.owner_and_name()}"
-EXERCISE = "exercises/theory.ipynb"
+STUDY, EXERCISE = "studies/forty_splits.ipynb", "exercises/theory.ipynb"
+TITANIC = "from data_utils import load_titanic; print(type(load_titanic()).__name__)"
 CHECK = "from checker import check; check('', 'ce-psd')"
+
+pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 
 
 def first_cell(name: str = "notebooks/01_optimization.ipynb") -> str:
@@ -29,6 +35,7 @@ def settings(home: Path) -> dict[str, str]:
         "LC_ALL": "C",  # git's messages are translated
         "PYTHONUTF8": "1",
         "PYTHONPATH": "",
+        "PYTHONUSERBASE": site.getuserbase(),  # packages that pip has installed into the real home
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home),
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -51,7 +58,7 @@ def home(tmp_path_factory):
     """A home folder whose Drive holds a copy of the repository; git clones it when asked for the one on GitHub."""
     home = tmp_path_factory.mktemp("home")
     copy = home / "My Drive" / "Übung zwei"
-    parts = "*.py", "notebooks/*.ipynb", "studies/*.ipynb", "exercises/**/*.*", "theory/*.*"
+    parts = "*.py", "notebooks/*.ipynb", "studies/*.ipynb", "exercises/**/*.*", "theory/*.*", "data/*.csv"
     for path in (path for part in parts for path in ROOT.glob(part) if path.is_file()):
         copied = copy / path.relative_to(ROOT)
         copied.parent.mkdir(parents=True, exist_ok=True)
@@ -91,11 +98,14 @@ def test_where_only_the_notebook_is_open_it_clones_once(left, home, tmp_path):
     assert contents(folder) == before
 
 
-def test_an_exercise_finds_its_checker(home, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "then", "said"), [(STUDY, TITANIC, "DataFrame"), (EXERCISE, CHECK, "… ce-psd: not written yet.")]
+)
+def test_a_study_finds_its_data_and_an_exercise_its_checker(name, then, said, home, tmp_path):
     """In a clone of its own, and in the repository."""
     for folder in tmp_path, home / "My Drive" / "Übung zwei" / "exercises":
-        done = run([sys.executable, "-c", f"{first_cell(EXERCISE)}\n{CHECK}"], folder, home)
-        assert done.stdout.splitlines()[-1] == "… ce-psd: not written yet.", done.stderr
+        done = run([sys.executable, "-c", f"{first_cell(name)}\n{then}"], folder, home)
+        assert done.stdout.splitlines()[-1] == said, done.stderr
 
 
 @pytest.mark.parametrize("left", ["the user's folder", "half a clone", "a file"])
@@ -120,6 +130,16 @@ def test_without_a_network_it_says_so_and_leaves_nothing(tmp_path):
     done = run_first_cell(tmp_path, home)
     assert "Could not resolve host" in done.stdout and done.returncode == 1
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_without_git_it_says_so_and_a_whole_copy_needs_none(home, tmp_path, monkeypatch):
+    """Such as GitHub's zip of the repository."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = run_first_cell(tmp_path, home)
+    assert re.search("git.* not (found|recognized)", done.stdout) and done.returncode == 1
+    assert [*tmp_path.iterdir()] == []
+    copy = home / "My Drive" / "Übung zwei"
+    assert run_first_cell(copy / "notebooks", home).stdout.strip() == str(copy)
 
 
 def test_the_reader_sees_what_git_says(home, tmp_path, monkeypatch):

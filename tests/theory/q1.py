@@ -1,5 +1,6 @@
 """The checks of question 1: binary logistic regression, with its boxes and its example in theory/."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch.autograd.functional import hessian
 from torch.nn.functional import logsigmoid
 
 from optim import Newton
-from printed import grad, hold_in, pinned, printed, proves, randn, real, worked, works
+from printed import flat, grad, hold_in, pinned, printed, proves, randn, real, worked, works
 
 
 class Logistic:
@@ -39,12 +40,9 @@ class Logistic:
 
     def minimum(self, start, **options):
         """Where Newton arrives."""
-
-        def f(theta):
-            theta = torch.from_numpy(theta)
-            return self.E(theta).item(), grad(self.E, theta).numpy(), hessian(self.E, theta).numpy()
-
-        return torch.from_numpy(Newton(f, start.numpy(), **options)[0])
+        functions = [flat(f) for f in (self.E, partial(grad, self.E), partial(hessian, self.E))]
+        best, _ = Newton(lambda theta: tuple(f(theta) for f in functions), start.numpy(), **options)
+        return torch.from_numpy(best)
 
 
 def logistic(N, D):
@@ -58,16 +56,11 @@ def logistics():
 
 hold_in(
     lambda: ((p.names, p.sizes) for p in logistics()),
-    {
-        "logistic-stable": "=",
-        "logistic-grad-w": "=",
-        "logistic-grad-b": "==",
-        "logistic-update": r"\leftarrow; \leftarrow",
-    },
+    *("logistic-stable", "logistic-grad-w", "logistic-grad-b", "logistic-update"),
 )
 
 
-@proves("logistic-stationary", '=; "and"; =')
+@proves("logistic-stationary")
 def logistic_stationary():
     p = logistic(200, 3)
     best = Logistic(p.names["X"], p.y, p.minimum(torch.zeros(4), stop_tolerance=1e-5))
@@ -77,7 +70,7 @@ def logistic_stationary():
     assert (best.yh - p.y).abs().min() > 0.01, "stationary, though no prediction equals its target"
 
 
-@proves("logistic-hessian", "=; =")
+@proves("logistic-hessian")
 def logistic_hessian():
     for p in logistics():
         printed("logistic-hessian", p.names, p.sizes)
@@ -86,7 +79,7 @@ def logistic_hessian():
     assert eigenvalues.min() > -1e-12 and eigenvalues[0].abs() < 1e-12, "equal columns: convex, but not strictly"
 
 
-@proves("logistic-lipschitz", "=")
+@proves("logistic-lipschitz")
 def logistic_lipschitz():
     for p in logistics():
         attained = torch.linalg.eigvalsh(hessian(p.E, torch.zeros_like(p.theta))).max()  # at 0
@@ -94,20 +87,15 @@ def logistic_lipschitz():
         theta, vartheta = 3 * randn(2, 20, len(p.theta))
         change = (torch.sigmoid(theta @ p.X_tilde.T) - torch.sigmoid(vartheta @ p.X_tilde.T)) @ p.X_tilde
         assert (change.norm(dim=1) <= attained * (theta - vartheta).norm(dim=1) * (1 + 1e-12)).all()
-        theta, vartheta = p.theta, randn(len(p.theta))
-        for t in range(1, 21):
-            before, theta = theta, theta - grad(p.E, theta) / attained
-            assert p.E(theta) <= p.E(before) + 1e-12
-            assert p.E(theta) - p.E(vartheta) <= attained * (p.theta - vartheta).norm() ** 2 / (2 * t)
 
 
-@proves("logistic-irls", r"\leftarrow=")
+@proves("logistic-irls")
 def logistic_irls():
     for p in logistics():
         printed("logistic-irls", p.names | {r"new \theta": p.newton_step(p.theta)})
 
 
-@proves("logistic-irls-diverges", r"=; =; =; \approx")
+@proves("logistic-irls-diverges")
 def logistic_irls_diverges():
     x = real(1, 2, -1, 30)
     p = Logistic(x[:, None], real(1, 0, 0, 1), real(3, -2))
@@ -141,4 +129,4 @@ def logistic_separable():
 @works("logistic")
 def logistic_example():
     p = Logistic(real([1], [-1]), real(1, 1), real(np.log(3), 0), eta=1)
-    worked("logistic", p.names, p.sizes, beside=[])
+    worked("logistic", p.names, p.sizes)

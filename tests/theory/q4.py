@@ -63,5 +63,4 @@ def hessian_example():
     J = jacobian(lambda x: jacobian(F, x, create_graph=True), x)
     names = {"x": x, "v": v, "F": F(x), r"\nablaF": grad(F, x), r"J_{\nablaF}": J}
     names |= {"H": second_differences(F, x).round(decimals=3), "x_1": 2, "x_2": 3, "x_3": 0, r"\rho": 0}
-    along = r"\big((3+\rho)^2,\, 2(2+\rho)(3+\rho),\, 1\big)"
-    worked("hessian", names, beside=[along, r"x + \rho v", "(6, 10, 0)"])
+    worked("hessian", names)

@@ -2,41 +2,31 @@
 
 from itertools import pairwise, permutations
 
-import pytest
 import torch
 from torch.autograd.functional import hessian
 
-from evaluator import evaluate, statements
-from printed import BOXES, close, given, hold_in, pinned, printed, proves, randn, real, worked, works
+from evaluator import statements
+from printed import BOXES, close, given, hold_in, is_true, pinned, printed, proves, randn, real, worked, works
 from q3 import cross_entropy, softmax, softmaxes
 
-hold_in(
-    softmaxes,
-    {
-        "ce-grad": r"=; =; (\sum_ky_k=1)",
-        "ce-psd": r"==\ge",
-    },
-)
+hold_in(softmaxes, "ce-grad", "ce-psd")
 
 
-@proves("ce-hessian", r"=; =; H_{ij}=-\yh_i\yh_j; (i\nej)")
+@proves("ce-hessian")
 def ce_hessian():
-    off_diagonal = statements(BOXES["ce-hessian"])[2][2]
+    _, _, off_diagonal, _ = statements(BOXES["ce-hessian"])
     for names, sizes in softmaxes():
         printed("ce-hessian", names, sizes)
         for i, j in permutations(range(sizes["i"]), 2):
-            value = evaluate(off_diagonal, given(names).bind(i=i, j=j))
-            assert value == pytest.approx(names["H"][i, j].item(), abs=1e-12)
+            assert is_true(off_diagonal, given(names).bind(i=i, j=j), 1e-12)
         draws = torch.eye(sizes["i"]).double() - names[r"\yh"]  # one-hot, less their mean
         close(draws.T @ (names[r"\yh"][:, None] * draws), names["H"])  # the covariance matrix
 
 
 @proves("ce-null-space")
 def ce_null_space():
-    pinned(
-        "ce-null-space",
-        r"v\T Hv = 0 \iff v = \rho\one;\qquad \ker H = \operatorname{span}(\one),\quad \operatorname{rank}H = K-1",
-    )
+    text = r"v\T Hv = 0 \iff v = \rho\one;\qquad \ker H = \operatorname{span}(\one),\quad \operatorname{rank}H = K-1"
+    pinned("ce-null-space", text)
     for names, _ in softmaxes():
         H, smallest = names["H"], names[r"\yh"].min()
         assert (H @ torch.ones(len(H)).double()).abs().max() < 1e-14
@@ -45,7 +35,7 @@ def ce_null_space():
         assert vectors[:, 0].std() < 1e-8
 
 
-@proves("ce-lambda-max", r"\le")
+@proves("ce-lambda-max")
 def ce_lambda_max():
     for names, _ in softmaxes():
         printed("ce-lambda-max", names)
@@ -69,11 +59,10 @@ def ce_infimum():
         for _ in range(20):
             assert cross_entropy(5 * randn(K), y) > 0
     y = real(0.7, 0.2, 0.1)  # not one-hot: a minimum, attained, its entropy
-    assert cross_entropy(y.log(), y).item() == pytest.approx(0.80, abs=5e-3)
     assert all(cross_entropy(z, y) > cross_entropy(y.log(), y) for z in randn(50, 3))
 
 
-@proves("ce-convex-linear", r'=\succeq; (z=Wx,\"rowsof"W"stacked")')
+@proves("ce-convex-linear")
 def ce_convex_linear():
     for K, D in (2, 3), (3, 2), (4, 5):
         x, y, W = randn(D), torch.softmax(randn(K), 0), randn(K * D)
@@ -98,4 +87,4 @@ def ce_nonconvex_network():
 @works("cross-entropy")
 def cross_entropy_example():
     z, y = real(2, 1, 1).log(), real(0, 1, 0)
-    worked("cross-entropy", softmax(z, y, real(1, 0, -1)) | {"L": cross_entropy(z, y)}, beside=[])
+    worked("cross-entropy", softmax(z, y, real(1, 0, -1)) | {"L": cross_entropy(z, y)})

@@ -1,0 +1,65 @@
+"""Stochastic gradient descent that never stores the gradient of a weight matrix.
+
+dL/dW = X^T delta of a fully connected layer is as large as W. SGD has it written to memory,
+reads it again, and subtracts it. FusedSGD leaves it as its two factors until the step, where
+one call of BLAS computes W <- W - learning_rate X^T delta. The loop is the same, and the
+numbers, but for rounding:
+
+    train(model, criterion, FusedSGD(model, 0.1), train_dataloader, num_epoch, device)
+"""
+
+import torch
+from torch import Tensor, nn
+
+from checks import check_model, check_step, state
+from layers import FCLayer, add_grad
+from optim import SGD
+
+
+class FusedFCLayer(FCLayer):
+    """What FusedSGD makes of an FCLayer for the length of one backward."""
+
+    def backward(self, delta: Tensor) -> Tensor | None:
+        """dL/dW = X^T delta as its factors, dL/db and dL/dX as FCLayer has them."""
+        self.__class__ = FCLayer
+        W = self.W
+        W.factors = self.X, delta
+        W.factors_were = state(W.factors)
+        add_grad(self.b, delta.sum(0, keepdim=True))
+        return delta @ W.T if self.needs_input_grad else None
+
+
+class FusedSGD(SGD):
+    """SGD made of a model, or of the part of it that is to be trained.
+
+    The first backward of its FCLayers after zero_grad leaves W.grad as it is, and the factors X
+    and delta in W.factors. All other gradients are in .grad, as ever: of b, of other layers, of
+    further backwards before the step, of a penalty in the criterion. The step subtracts both.
+    So whoever looks at W.grad, or clips it, takes SGD.
+
+    Raises as SGD does, and TypeError unless model is an nn.Module; step also RuntimeError if X
+    or delta was changed in place since backward.
+    """
+
+    def __init__(self, model: nn.Module, learning_rate: float) -> None:
+        check_model(model)
+        super().__init__(model.parameters(), learning_rate)
+        self.layers = [layer for layer in model.modules() if type(layer) is FCLayer]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients; the next backward of each FCLayer keeps factors."""
+        super().zero_grad()
+        for layer in self.layers:
+            vars(layer.W).pop("factors", None)
+            layer.__class__ = FusedFCLayer
+
+    @check_step
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update every parameter from its .grad and its factors, whichever it has."""
+        for p in self.params:
+            if p.grad is not None:
+                p.sub_(p.grad, alpha=self.learning_rate)
+            if factors := vars(p).pop("factors", None):
+                X, delta = factors
+                p.addmm_(X.T, delta, alpha=-self.learning_rate)
