@@ -457,7 +457,7 @@ def check_step(step: Callable) -> Callable:
     @wraps(step)
     def checked(self):
         for p in self.params:
-            factors = vars(p).get("factors")
+            factors = vars(p).get("factors") if hasattr(self, "layers") else None  # FusedSGD
             if p.grad is None and not factors:
                 what = f"a parameter of shape {tuple(p.shape)}"
                 raise RuntimeError(f"SGD: {what} has no gradient; call backward on every layer")

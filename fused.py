@@ -23,10 +23,19 @@ class FusedFCLayer(FCLayer):
         """dL/dW = X^T delta as its factors, dL/db and dL/dX as FCLayer has them."""
         self.__class__ = FCLayer
         W = self.W
+        if "factors" in vars(W):  # those of another layer with the same W
+            return self.backward(delta)
         W.factors = self.X, delta
         W.factors_were = state(W.factors)
         add_grad(self.b, delta.sum(0, keepdim=True))
         return delta @ W.T if self.needs_input_grad else None
+
+
+def disarm(model: nn.Module) -> None:
+    """Make FCLayers of the FusedFCLayers that a zero_grad without a backward has left."""
+    for layer in model.modules():
+        if type(layer) is FusedFCLayer:
+            layer.__class__ = FCLayer
 
 
 class FusedSGD(SGD):
@@ -35,15 +44,18 @@ class FusedSGD(SGD):
     The first backward of its FCLayers after zero_grad leaves W.grad as it is, and the factors X
     and delta in W.factors. All other gradients are in .grad, as ever: of b, of other layers, of
     further backwards before the step, of a penalty in the criterion. The step subtracts both.
-    So whoever looks at W.grad, or clips it, takes SGD.
+    So whoever looks at W.grad, or clips it, takes SGD. In a loop of one's own zero_grad is that
+    of this optimizer (model.zero_grad() leaves the factors), and another one takes over only
+    after a step, before the next zero_grad. (train and train_one_epoch begin anew.)
 
     Raises as SGD does, and TypeError unless model is an nn.Module; step also RuntimeError if X
-    or delta was changed in place since backward.
+    or delta was changed in place since backward. (A change by NumPy is not seen.)
     """
 
     def __init__(self, model: nn.Module, learning_rate: float) -> None:
         check_model(model)
         super().__init__(model.parameters(), learning_rate)
+        disarm(model)
         self.layers = [layer for layer in model.modules() if type(layer) is FCLayer]
 
     def zero_grad(self) -> None:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 import checks
 from data_utils import BatchLoader, load_mnist, load_titanic  # noqa: F401  (looked for here)
+from fused import disarm
 from layers import FCLayer, backward
 from losses import Loss, with_backward
 
@@ -68,6 +69,7 @@ def prepare(model: nn.Module, criterion: Callable, optimizer) -> tuple[list[nn.M
     """The layers from the first with parameters on, the criterion with a backward: checked."""
     layers, criterion = checks.check_layers(model), with_backward(criterion)
     checks.check_optimizer(optimizer, [*model.parameters(), *criterion.parameters()])
+    disarm(model)  # whatever optimizer an interrupted training had
     first = next((i for i, layer in enumerate(layers) if list(layer.parameters())), 0)
     return layers[first:], criterion
 

@@ -1,6 +1,7 @@
 """FusedSGD trains as SGD does, without dL/dW in memory, and refuses where it could not be right."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -152,6 +153,61 @@ def test_a_layer_that_changes_a_kept_factor_is_refused_before_any_update():
     trained(in_place, plain)  # where the product is computed at once this is right
     with pytest.raises(RuntimeError, match="changed in place between backward and step; change a copy"):
         trained(in_place, fused)
+
+
+def tied():
+    layers = [part for _ in range(3) for part in (FCLayer(9, 9), SigmoidLayer())]
+    model = nn.Sequential(FCLayer(12, 9), SigmoidLayer(), *layers, FCLayer(9, 4)).double()
+    model[2].W = model[4].W = model[6].W
+    return model
+
+
+def test_layers_that_share_a_weight_matrix_add_their_gradients():
+    expected, got = (trained(tied, optimizer) for optimizer in (plain, fused))
+    for p, q in zip(expected, got, strict=True):
+        torch.testing.assert_close(q, p, rtol=1e-11, atol=1e-13)
+
+
+def torch_sgd(model):
+    return torch.optim.SGD(model.parameters(), 0.3)
+
+
+@pytest.mark.parametrize("second", [plain, torch_sgd, fused])
+@pytest.mark.parametrize("copied", [lambda model: model, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize("interrupted", ["before backward", "in backward", "before step"])
+def test_after_an_interrupted_training_any_optimizer_begins_anew(interrupted, copied, second):
+    def made(first):
+        model, criterion, (X, T) = network(), MSELoss(), digits(16)[:]
+        first(model).zero_grad()
+        with torch.no_grad():
+            criterion(model(X), T)
+            last = {"before backward": 0, "in backward": 2, "before step": len(model)}[interrupted]
+            if last:
+                backward(list(model)[-last:], criterion.backward())
+        X.zero_()  # what an interrupted training has kept does not matter any more
+        return copied(model)
+
+    expected, got = (trained(lambda first=first: made(first), second) for first in (plain, fused))
+    for p, q in zip(expected, got, strict=True):
+        torch.testing.assert_close(q, p, rtol=1e-11, atol=1e-13)
+
+
+def test_a_second_optimizer_finds_the_layers_that_the_first_has_left_armed():
+    model, (X, T) = network(), digits(16)[:]
+    fused(model).zero_grad()
+    optimizer = fused(model)
+    for _ in range(2):
+        optimizer.zero_grad()
+        one_backward(model, MSELoss(), X, T)
+    assert all(layer.W.grad is None for layer in model.modules() if isinstance(layer, FCLayer))
+
+
+def test_sgd_does_not_step_from_factors():
+    model, (X, T) = network(), digits(16)[:]
+    fused(model).zero_grad()
+    one_backward(model, MSELoss(), X, T)
+    with pytest.raises(RuntimeError, match=r"shape \(12, 9\) has no gradient"):
+        plain(model).step()
 
 
 def test_sgd_and_autograd_train_the_same_model_afterwards():
