@@ -34,14 +34,14 @@ def smooth(f: Callable) -> Callable:
     return at
 
 
-POINTS = [np.array(p) for p in [(0.0, 0.0), (1.0, 1.0), (0.0, 2.0), (2.0, -1.0), (-1.5, 0.5), (0.337, -0.711)]]
+POINTS = (0.0, 0.0), (1.0, 1.0), (0.0, 2.0), (2.0, -1.0), (-1.5, 0.5), (0.337, -0.711)
 
 
 def check_derivatives(names: list[str], f: Callable) -> str:
     """Rosenbrock's (value, grad) or (value, grad, hessian), each with what it becomes by the usual mistakes."""
     cases = []
-    for x in POINTS:
-        copy = x.copy()
+    for point in POINTS:
+        x, copy = np.array(point), np.array(point)
         with torch.enable_grad():
             result = dict(zip(names, parts(f(copy), *names), strict=True))
         text = "it changes what it is given; the caller still needs it. Compute in a new array."

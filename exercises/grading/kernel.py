@@ -60,6 +60,8 @@ def parts() -> dict[str, list]:
                     note(value.__name__, value, False)
                 elif isinstance(value, dict):
                     found |= {f"{name}.{key}[{k!r}]": [v] for k, v in list(value.items()) if callable(v)}
+                elif isinstance(value, list):
+                    found[f"{name}.{key}"] = [value, *value]
     return found
 
 

@@ -195,3 +195,16 @@ def test_members_outside_the_folder_and_bombs_are_refused(name, tmp_path, monkey
         archive.writestr("bomb.ipynb", "0" * 10**6)
     files, refused = submissions.handed_in(tmp_path / "a.zip")
     assert list(files) == ["a.zip/good.ipynb"] and len(refused) == 2 and "MB" in refused[1]
+
+
+def test_inputs_taken_from_a_checker_are_noticed():
+    from checker import newton, rosenbrock
+    from grading.kernel import parts
+
+    assert isinstance(rosenbrock.POINTS, tuple)  # of numbers, which nobody can change
+    before = parts()["checker.newton.HILLS"]
+    kept = newton.HILLS.pop()
+    try:
+        assert len(parts()["checker.newton.HILLS"]) == len(before) - 1
+    finally:
+        newton.HILLS.append(kept)
