@@ -284,5 +284,5 @@ def said(reply: dict) -> str:
         return ""
     traceback = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(reply.get("traceback", [])))
     line = re.findall(r"^-+> *\d+ (.*)$", traceback, re.M)[:1]
-    text = f"{reply.get('ename')}: {reply.get('evalue')}"[:1000]
+    text = f"{reply.get('ename')}: {reply.get('evalue')}"[:1000].removesuffix(": ")
     return f"an error in your line\n      {line[0].strip()[:200]}\n  {text}" if line else text
