@@ -1,9 +1,9 @@
 """The checks that earn their place: what was expected, what came, what to do.
 
 Without one of them a wrong number would come out in silence, a loop would not end, a training
-would change nothing, or a mistake that students really make would end in a message that does
-not tell them what to do. They run around the mathematics, not in it: at the edge of each layer
-and loss (Checked), where a loop starts, and on each batch's values as they come.
+would change nothing, or a student's mistake would end in a message that does not help. They
+run around the mathematics, not in it: at the edge of each layer and loss (Checked), where a
+loop starts, and on each batch's values as they come.
 """
 
 import warnings
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from inspect import signature
-from itertools import chain, islice
+from itertools import chain
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any
@@ -92,11 +92,10 @@ AROUND = {"__init__": around_init, "forward": around_forward, "backward": around
 
 class Checked:
     """Base of the layers and losses: checks around each forward and backward that a class has.
-
-    Where a method calls super().forward or super().backward, only the outer one is checked.
-    """
+    (Where one calls super().forward or super().backward, only around the outer one.)"""
 
     needs_input_grad = True  # if False, backward may return None (the first FCLayer in a loop)
+    last_forward: dict | None = None  # what the next backward is checked by
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -113,27 +112,27 @@ class Checked:
             checked.unchecked = method  # for whoever wants to look at it alone
             setattr(cls, name, checked)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if type(value) is Tensor and name in vars(self):  # nn.Module's takes four times as long
+            vars(self)[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def check_output(self, Y: Any) -> None:
         if not isinstance(Y, Tensor):
             raise TypeError(f"{self}: forward returned no tensor; is a return missing?")
 
 
-NO_FORWARD = {"of": None, "left": ()}
-
-
 def remember(module: nn.Module, X_shape: torch.Size, Y_shape: torch.Size) -> None:
-    """Keep what the next backward is checked by, as the attribute last_forward.
+    """Keep what the next backward is checked by, in last_forward.
 
     Of a layer or loss whose backward was right for this shape, not what forward left in it: a
     program that changes that has done so the first time. (Where autograd is on, each time.)
     """
-    last = vars(module).get("last_forward", NO_FORWARD)
-    again = last["left"] is None and last["X"] == X_shape and not torch.is_grad_enabled()
-    left = None if again else left_in(module)
+    last = module.last_forward
+    right = last and last["left"] is None and last["X"] == X_shape
+    left = None if right and not torch.is_grad_enabled() else left_in(module)
     vars(module)["last_forward"] = {"of": id(module), "X": X_shape, "Y": Y_shape, "left": left}
-
-
-OWN = len(vars(nn.Module()))  # torch's own attributes come first in a module
 
 
 def left_in(module: nn.Module) -> list[tuple[int, int]] | None:
@@ -143,7 +142,7 @@ def left_in(module: nn.Module) -> list[tuple[int, int]] | None:
     if torch.is_grad_enabled():
         for name, value in attributes.items():
             attributes[name] = without_graph(value)
-    values = chain(islice(attributes.values(), OWN, None), attributes["_parameters"].values())
+    values = chain(attributes.values(), attributes["_parameters"].values())
     return state(t for t in values if isinstance(t, Tensor))
 
 
@@ -164,8 +163,8 @@ def without_graph(value: Any) -> Any:
 def check_delta(module: nn.Module, *delta: Any) -> dict:
     """What is known of the last forward; RuntimeError or ValueError unless there was one, its Y
     has the shape of delta, and what it left is unchanged."""
-    last = vars(module).get("last_forward", NO_FORWARD)
-    if last["of"] != id(module):  # there was none, or that of a layer of which this is a copy
+    last = module.last_forward
+    if not last or last["of"] != id(module):  # or that of a layer of which this is a copy
         raise RuntimeError(f"{module}: backward before forward; call it on an input first")
     for d in delta:
         check_shape(module, "delta, the gradient at its output,", d, last["Y"])

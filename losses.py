@@ -47,9 +47,9 @@ def labels(outputs: Tensor, targets: Tensor) -> Tensor | None:
     if outputs.shape[1] == 1:
         right, good = above(0.5)(outputs, targets), torch.equal(targets, targets.square())
     else:
-        t = targets.argmax(1)
-        one_hot = torch.zeros_like(targets).scatter_(1, t[:, None], 1)
-        right, good = outputs.argmax(1) == t, torch.equal(targets, one_hot)
+        t = targets.argmax(1, keepdim=True)
+        one_hot = torch.zeros_like(targets).scatter_(1, t, 1)
+        right, good = outputs.argmax(1) == t.view(-1), torch.equal(targets, one_hot)
     return right if good else None
 
 
