@@ -87,7 +87,6 @@ def check_cross_entropy_loss(cls: type) -> str:
 
         on_L = {
             "softmax twice": (cross_entropy(s, T), "the softmax is applied twice."),
-            "no softmax": (-mean(T * Y.log()), "the logarithm is taken of the outputs, which are logits."),
             "no logarithm": (-mean(T * s), "the logarithm is missing."),
             "softmax over the batch": (-mean(T * torch.log_softmax(Y, 0)), "the softmax runs over the batch."),
             "arguments swapped": (-mean(s * T.log()), "the logarithm is taken of the targets."),

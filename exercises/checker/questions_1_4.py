@@ -31,7 +31,6 @@ def sigmoid(rng):
         "erratum logistic-sigmoid": (1 / (1 - grown), "with a minus in the denominator it is no probability."),
         "minus in the denominator": (1 / (1 - falling), "with a minus in the denominator it is no probability."),
         "exponent sign": (1 / (1 + grown), "the sign in the exponent is wrong: this falls with z."),
-        "the other class": (falling / (1 + falling), "this falls with z: it is the probability of the other class."),
         "no probability": (grown, "this is no probability, as it grows beyond 1."),
         "no probability, falling": (falling, "this is no probability, as it grows beyond 1 for negative z."),
         "upside down": (1 + falling, "this is above 1: it is one over the probability."),
@@ -312,7 +311,6 @@ def mlp(rng):
         "mask not scaled": (back * (m > 0) * slopes, "the mask is made of zeros and ones; the question's is scaled."),
         "phi' added": (back * m + slopes, "the derivative of the activation is added, where it should multiply."),
         "an outer product": (np.outer(back, m) @ slopes, "a column times a row is a matrix: these factors belong together entry by entry."),
-        "another outer product": (np.outer(back, slopes) @ m, "a column times a row is a matrix: these factors belong together entry by entry."),
         "an inner product": ((back @ m) * slopes, "of two vectors @ makes a number: these factors belong together entry by entry."),
     }
     names = {"W2": W2, "yh": yh, "y": y, "m": m, "z1": z1, "K": K}

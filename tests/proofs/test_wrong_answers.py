@@ -10,6 +10,7 @@ import pytest
 
 from checker import diagnose
 from checker.core import TASKS
+from checker.formulas import SAID, check_formula
 from right_answers import RIGHT, RIGHT_FORMULAS
 from test_checker import answer
 from wrong_answers import WRONG, WRONG_FORMULAS
@@ -41,18 +42,37 @@ def test_right_formulas_in_many_spellings_are_read(label, texts):
     assert not refused
 
 
-def test_wrong_formulas_are_named():
-    """745 of them; what is unreadable has no name, nor has what is only shown to be wrong."""
-    kinds = [diagnose(text, label)[0] for label, text, _ in collected("wrong_formulas.json")]
+@pytest.fixture(scope="module")
+def found():
+    """(label, what is found) of each of the 825 wrong formulas."""
+    return [(label, diagnose(text, label)[0]) for label, text, _ in collected("wrong_formulas.json")]
+
+
+def test_wrong_formulas_are_named(found):
+    """What is unreadable has no name, nor has what is only shown to be wrong."""
+    kinds = [kind for _, kind in found]
     assert "right" not in kinds and "error" not in kinds
     unnamed = sum(kind in ("wrong", "unreadable", "endless") for kind in kinds)
     assert unnamed < 0.05 * len(kinds)
+
+
+def test_each_mistake_that_a_question_knows_is_found(found):
+    """A name that no formula gets is that of a mistake that nobody makes, or comes after another of the same value."""
+    questions = {name: task.args[0] for name, task in TASKS.items() if getattr(task, "func", None) is check_formula}
+    known = {(label, kind) for label, problems in questions.items() for kind in problems()[0].wrong}
+    named = {(label, kind) for label, kind, _ in WRONG_FORMULAS}.union(found)
+    assert len(known) > 300 and known <= named
+    assert SAID.keys() <= {kind for _, kind in named}
 
 
 def test_the_catalogue_is_large_and_knows_every_task():
     assert len({(name, kind) for name, kind, *_ in WRONG + WRONG_FORMULAS}) > 150
     assert set(RIGHT) | set(RIGHT_FORMULAS) == set(TASKS)
     assert {name for name, *_ in WRONG + WRONG_FORMULAS} == set(TASKS)
+
+
+def test_a_function_is_no_formula():
+    assert diagnose(lambda yh, y: yh - y, "softmax-ce-grad")[0] == "no formula"
 
 
 def test_a_formula_in_python_needs_nothing_that_ran_before():
