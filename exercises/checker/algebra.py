@@ -49,7 +49,8 @@ class Node(NamedTuple):
 def column(x: Any) -> np.ndarray:
     """A vector as a column, and what has one entry as a number."""
     if np.asarray(x).dtype.kind not in "biuf":
-        raise Found("no number", f"its value is no number or array of numbers, but {type(x).__name__}.")
+        got = "a function: is () missing?" if callable(x) else f"{type(x).__name__}."
+        raise Found("no number", f"its value is no number or array of numbers, but {got}")
     x = np.asarray(x, dtype=float)
     return x.reshape(()) if x.size == 1 else x[:, None] if x.ndim == 1 else x
 
@@ -144,9 +145,8 @@ def entry(x: Any, indices: list[str], v: Values, text: str) -> np.ndarray:
             raise Unbound(i, x.shape[axis])
         place = int(i) - 1 if i.isdigit() else v.index[i]
         if not 0 <= place < x.shape[axis]:
-            raise Found(
-                "sum bounds", f"in {text} the index {i} is {place + 1}, and there are only {x.shape[axis]} entries."
-            )
+            where = "before the first" if place < 0 else "past the last"
+            raise Found("sum bounds", f"in {text} the index {i} goes {where} of {x.shape[axis]} entries.")
         places.append(place)
     return column(x[tuple(places)])
 

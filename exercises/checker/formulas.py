@@ -212,7 +212,7 @@ SYMBOL = r"(?:\\(?:yh|gamma|delta|lambda|nu|tau|varphi|phi|one)\b|\\(?:hat|tilde
 SYMBOL += r"|(?<![\\a-zA-Z])[a-zA-Z]\w*)"
 SYMBOL += r"(?:_\{\w+\}|(?<=[\\}])_\w|(?<![\\}])_\w+|\[\w(?:, ?\w)?\]|'+(?:\([^()]*\))?)?"
 TRANSPOSED = r"\.T\b|\\T(?![A-Za-z])|\^ *(?:T|\\top|\{ *(?:T|\\top) *\})"
-SQUARED = r"\*\* *2|\^ *(?:2|\{2\})"
+SQUARE = r"\*\* *2|\^ *(?:2|\{2\})"
 SAID = {
     "one sign": "one of its signs is wrong.",
     "one transpose": "one transpose is wrong: a matrix or vector stands the wrong way round.",
@@ -270,7 +270,7 @@ def changes(text: str, problem: Problem, free: str) -> Iterator[tuple[str, str]]
         yield "one sign", put(m, "-")
     for m in re.finditer(TRANSPOSED, text):
         yield "one transpose", put(m, "")
-    for m in re.finditer(SQUARED, text):
+    for m in re.finditer(SQUARE, text):
         yield "one square", put(m, "")
     letters = {*free, *re.findall(r"_\{?([a-z])", text), *re.findall(r"\[(\w)", text)}
     for m in re.finditer(r"(?<=_)[a-z]|(?<=[_{\[,=(])[a-z](?=[a-z]?[\]},)=])|(?<=[_{][a-z])[a-z](?=\})", text):
@@ -289,7 +289,7 @@ def changes(text: str, problem: Problem, free: str) -> Iterator[tuple[str, str]]
     for m in symbols:
         yield "one number", put(m, f"2{times}{m[0]}")
         yield "one number", put(m, rf"\frac{{1}}{{2}}{m[0]}" if tex else f"0.5*{m[0]}")
-    for m in re.finditer(rf"(?:\\odot|\*\*?|@|\\cdot)? *{SYMBOL}(?: *(?:{SQUARED}))?(?: *\\odot| *\*(?!\*))?", text):
+    for m in re.finditer(rf"(?:\\odot|\*\*?|@|\\cdot)? *{SYMBOL}(?: *(?:{SQUARE}))?(?: *\\odot| *\*(?!\*))?", text):
         yield "one factor", put(m, "")
         yield "one factor", put(m, " " if tex else "1")
     for n in range(len(text)):

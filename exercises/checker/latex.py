@@ -250,6 +250,8 @@ class Parser(Conditions):
             mark = self.next()
             marks[mark], self.at = argument(self.tokens, self.at)
         letters, lower, conditions, own = self.bounds(marks.get("_", []))
+        if any(t.text in (r"\infty", "∞") for t in marks.get("^", [])):
+            raise Found("sum bounds", "a sum runs to infinity; there are only so many terms.")
         upper, end = self.part(marks.get("^", [])), None
         with suppress(Unreadable):  # a letter that nobody knows: to the last
             end = upper.whole(upper.sum_)

@@ -267,7 +267,10 @@ def check_alpha(length: Callable, theta: np.ndarray) -> None:
         wrong = {
             "alpha ignored": (1.0, "with any alpha the first step length tried is 1."),
             "alpha not tried": (alpha / 2, "the first step length tried is half of alpha, and alpha is good enough."),
-            "alpha refused": (t if 0 < t < alpha / 2 else np.nan, "alpha is refused where the value falls enough."),
+            "alpha refused": (
+                t if 0 < t < alpha / 2 else np.nan,
+                "alpha is refused where the value falls enough: look at the factor 1e-4.",
+            ),
         }
         cases.append(Case("the step length", t, alpha, {"alpha, good enough": np.array(alpha)}, wrong))
     judge(cases)
@@ -348,12 +351,13 @@ def check_options(go: Callable) -> None:
 def check_end(newton: Callable) -> None:
     """With alpha = 1/2 all entries of a quadratic function's gradient are halved in each update."""
     curvature, m = np.linspace(5, 50, 20), np.linspace(-1, 1, 20)
-    f = quadratic(np.diag(curvature), m)
-    grad = np.append(np.ones(19), 2.4)  # its length, its largest entry and its mean differ by factors above 2
-    tolerances = 1e-9, 1e-4
-    paths = [run(newton, f, m + grad / curvature, 200, alpha=0.5, stop_tolerance=t) for t in tolerances]
-    check_values(paths[0])
-    check_stops(list(zip(paths, tolerances, strict=True)), GRADIENT)
+    grad = 1e4 * np.append(np.ones(19), 2.4)  # its length, its largest entry and its mean differ by factors above 2
+    runs = []
+    for tolerance, level in (1e-9, 0.0), (1e-4, 50.0):  # the tolerance is one of the gradient, whatever the value is
+        f = quadratic(np.diag(curvature), m, level=level)
+        runs.append((run(newton, f, m + grad / curvature, 200, alpha=0.5, stop_tolerance=tolerance), tolerance))
+    check_values(runs[0][0])
+    check_stops(runs, GRADIENT)
     made = len(run(newton, PARABOLA, TO.copy(), 3, stop_tolerance=1e-9).thetas) - 1
     need(made == 0, "goes on at the minimum", "it makes an update although the gradient at the start is 0.")
 

@@ -139,8 +139,9 @@ def check_plot_decision_boundary(plot: Callable) -> str:
     pictures += [pixels(plot, classifier()(band_and_l), X, y, 0.2)]
     pictures += [pixels(plot, model, X2, y, 0.2), pixels(plot, model, X, y, 0.9), pixels(plot, model, X, y2, 0.2)]
     pixels(plot, model, X, y, 0.2, X[::3] + 0.1, y[::3])
+    pictures += [pixels(plot, model, X, y, alpha) for alpha in (0.001, 0.002)]
     height, width = np.min([picture.shape[:2] for picture in pictures], axis=0)
-    first, other, moved, named, exchanged = (picture[:height, :width] for picture in pictures)
+    first, other, moved, named, exchanged, *small = (picture[:height, :width] for picture in pictures)
     region, to_pixel = find_l(differ(first, other))
     example = find_examples(differ(first, moved), differ(first, exchanged), to_pixel)
     check_colours([first[region], other[region]], [first[example], exchanged[example]])
@@ -151,6 +152,8 @@ def check_plot_decision_boundary(plot: Callable) -> str:
         "another alpha changes the colours of the plane: it is the penalty of the fit, and belongs in the title only."
     )
     need(changed[region].mean() < 0.5, "alpha as transparency", text)
+    text = "the title is the same for alpha = 0.001 and 0.002: it is rounded too much."
+    need(differ(*small).any(), "alpha rounded", text)
     return "right: a picture of both regions, and of the examples."
 
 
@@ -309,7 +312,11 @@ def check_create_decision_boundary_gif(create: Callable) -> str:
         check_data(fit, X, y, test[0])
     check_frames(frames, any(fit.asked for fit in fits))
     frames = animate(create, list(SHARES)[:2], X, y)[1]
-    need(len(frames) == 2, "number of frames", f"the GIF has {len(frames)} frames for 2 alphas if there is no X_test.")
+    need(
+        len(frames) == 2,
+        "number of frames",
+        f"called again, for 2 alphas without X_test, it writes a GIF of {len(frames)} frames.",
+    )
     return "right: a frame for each alpha, with the regions of its model."
 
 

@@ -273,7 +273,7 @@ def ce(rng):
     }
     v2, mean = yh @ v**2, yh @ v
     wrong_v = {
-        "erratum ce-dropped-diagonal": (v @ (H - diagonal) @ v, "the diagonal terms are missing."),
+        "erratum ce-dropped-diagonal": (v @ (H - diagonal) @ v, "the diagonal terms are missing, or have the square of a probability."),
         "mean square": (v2, "this is the mean of the square; a variance subtracts the square of the mean."),
         "only the square of the mean": (mean**2, "the mean of the square is missing, and the sign is wrong."),
         "sign of the square": (v2 + mean**2, "two terms are added that should be subtracted, as in every variance."),

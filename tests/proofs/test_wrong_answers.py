@@ -59,7 +59,9 @@ def test_wrong_formulas_are_named(found):
 def test_each_mistake_that_a_question_knows_is_found(found):
     """A name that no formula gets is that of a mistake that nobody makes, or comes after another of the same value."""
     questions = {name: task.args[0] for name, task in TASKS.items() if getattr(task, "func", None) is check_formula}
-    known = {(label, kind) for label, problems in questions.items() for kind in problems()[0].wrong}
+    tables = {label: problems()[0].wrong for label, problems in questions.items()}
+    known = {(label, kind) for label, wrong in tables.items() for kind in wrong}
+    assert all(text.endswith((".", "?")) for wrong in tables.values() for _, text in wrong.values())
     named = {(label, kind) for label, kind, _ in WRONG_FORMULAS}.union(found)
     assert len(known) > 300 and known <= named
     assert SAID.keys() <= {kind for _, kind in named}
