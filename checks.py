@@ -455,8 +455,9 @@ def check_step(step: Callable) -> Callable:
 
     @wraps(step)
     def checked(self):
+        fused = hasattr(self, "layers")  # FusedSGD
         for p in self.params:
-            factors = vars(p).get("factors") if hasattr(self, "layers") else None  # FusedSGD
+            factors = fused and vars(p).get("factors")
             if p.grad is None and not factors:
                 what = f"a parameter of shape {tuple(p.shape)}"
                 raise RuntimeError(f"SGD: {what} has no gradient; call backward on every layer")
