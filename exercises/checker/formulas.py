@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.autograd.functional import hessian, jacobian
 
 from . import latex, python
 from .algebra import Node, Unknown, Unreadable, Values, column, shape, values_of
+from .calling import tensor
 from .compare import Case, Mistakes, array, judge, same
 from .core import TASKS, Found, need
 from .tokens import spelled
@@ -185,21 +184,6 @@ TARGET = "the target does not occur."
 INDEX = "one of the two indices is wrong."
 LOSS = "this is the loss itself, and not its derivative."
 SQUARED = "a derivative stands in it that the squared loss would have; for the cross-entropy it cancels."
-
-
-def tensor(x: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(x, dtype=float))
-
-
-def derivative(f: Callable, x: Any) -> np.ndarray:
-    """The Jacobian of f at x, by autograd."""
-    with torch.enable_grad():
-        return jacobian(f, tensor(x)).numpy()
-
-
-def second_derivative(f: Callable, x: Any) -> np.ndarray:
-    with torch.enable_grad():
-        return hessian(f, tensor(x)).numpy()
 
 
 def softmax(z: Any) -> np.ndarray:

@@ -4,19 +4,8 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, leaky_relu, softplus
 
-from .formulas import (
-    INDEX,
-    LOSS,
-    SQUARED,
-    TARGET,
-    Function,
-    Problem,
-    derivative,
-    formulas,
-    second_derivative,
-    softmax,
-    tensor,
-)
+from .calling import derivative, second_derivative, tensor
+from .formulas import INDEX, LOSS, SQUARED, TARGET, Function, Problem, formulas, softmax
 
 # fmt: off
 MEAN = "it is the mean over the examples; the loss is a sum."
