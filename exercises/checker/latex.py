@@ -7,13 +7,14 @@ no sum binds is what the caller says, or the whole array is made.
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 
 from . import algebra
-from .algebra import Node, Unbound, Unknown, Unreadable, Values, column, entry, extent, flat, multiply, power, values_of
+from .algebra import Node, Unbound, Unknown, Unreadable, column, entry, extent, flat, multiply, power, values_of
 from .core import Found
 from .reader import RELATIONS, Conditions
 from .tokens import BARS, OPENING, Token, argument, canonical, depths, in_ascii, macros, on_the_sheet, sides_of, spelled
@@ -187,7 +188,7 @@ class Parser(Conditions):
             self.next()
             indices, self.at = self.indices()
             order = float(indices[0]) if indices and indices[0].isdigit() else order
-        return self.node(start, lambda v: algebra.norm(inner.value(v), order))
+        return self.node(start, lambda v: np.asarray(np.linalg.norm(np.atleast_1d(flat(inner.value(v))), order)))
 
     # -------------------------------------------------------------------------------- functions and sums
 
@@ -242,7 +243,7 @@ class Parser(Conditions):
                 return sum(weight * inner.value(v.bind(**{letter: n})) for n, weight in enumerate(flat(p.value(v))))
 
             return self.node(start, value)
-        return self.node(start, lambda v: inner.value(Values(v.names | v.mean, v.size, {}, v.index)))
+        return self.node(start, lambda v: inner.value(replace(v, names=v.names | v.mean, mean={})))
 
     def sum_over(self, start: int) -> Node:
         marks: dict[str, list[Token]] = {}
