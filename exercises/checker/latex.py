@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,21 @@ from . import algebra
 from .algebra import Node, Unbound, Unknown, Unreadable, column, entry, extent, flat, multiply, power, values_of
 from .core import Found
 from .reader import RELATIONS, Conditions
-from .tokens import BARS, OPENING, Token, argument, canonical, depths, in_ascii, macros, on_the_sheet, sides_of, spelled
+from .tokens import (
+    BARS,
+    OPENING,
+    Token,
+    argument,
+    canonical,
+    cut,
+    enclosed,
+    in_ascii,
+    macros,
+    on_the_sheet,
+    outside,
+    sides_of,
+    spelled,
+)
 
 FUNCTIONS = {"exp": np.exp, "ln": np.log, "log": np.log, "tanh": np.tanh, "sinh": np.sinh, "cosh": np.cosh}
 FUNCTIONS |= {"sqrt": np.sqrt, "softmax": lambda z: np.exp(z) / np.exp(z).sum(), "mean": np.mean}
@@ -35,13 +49,13 @@ def read(source: str, names: dict[str, Any]) -> tuple[list[Node], set[str]]:
     """
     source = source if source.isascii() else in_ascii(source)
     left, *others = sides_of(source)
-    minus = [n for n, deep in enumerate(depths(left)) if n and not deep and left[n].text in ("+", "-")]
-    sides = [*others[::-1], left] if minus or not others else others[::-1]
+    is_name = others and not any(outside(left, "+-"))
+    sides = others[::-1] if is_name else [*others[::-1], left]
     nodes, used, first = [], set(), None
     for side in sides:
-        parser = Parser(source, side, names, set())
+        parser = Parser(source, [], names, set())
         try:
-            nodes.append(parser.whole(parser.sum_))
+            nodes.append(parser.part(side, Parser.sum_))
             used |= parser.used
         except Unreadable as error:
             first = first or error
@@ -103,8 +117,7 @@ class Parser(Conditions):
             mark = self.next()
             inner, end = argument(self.tokens, self.at) if mark == "^" else ([], 0)
             if inner and inner[0].text in ELEMENTWISE:  # v^{\odot 2}
-                exponent = self.part(inner[1:])
-                n, self.at = exponent.whole(exponent.sum_), end
+                n, self.at = self.part(inner[1:], Parser.sum_), end
                 base = self.node(start, lambda v, b=base, n=n: b.value(v) ** n.value(v))
                 continue
             if mark == "_":
@@ -125,8 +138,7 @@ class Parser(Conditions):
     def group(self) -> Node:
         """An argument in braces."""
         inner, self.at = argument(self.tokens, self.at)
-        parser = self.part(inner)
-        return parser.whole(parser.sum_)
+        return self.part(inner, Parser.sum_)
 
     def atom(self) -> Node:
         start, token, self.is_entry = self.at, self.token, False
@@ -164,7 +176,7 @@ class Parser(Conditions):
         closing, bar = OPENING[opening], opening in BARS or opening.lower() == r"\lvert"
         if double:
             self.next()
-        if not bar and self.has_relation():
+        if not bar and outside(enclosed(self.tokens, start)[0], RELATIONS):
             holds = self.condition()
             self.next(closing)
             return self.node(start, lambda v: np.asarray(float(holds(v))))
@@ -213,20 +225,17 @@ class Parser(Conditions):
 
     def with_dots(self) -> Node | None:
         r"""(y_1, \dots, y_K): the first entry, of which the 1 becomes an index."""
-        level = depths(self.tokens[self.at :])
-        end = next((self.at + n for n, deep in enumerate(level) if n and not deep), self.at)
-        inner = self.tokens[self.at + 1 : end]
+        inner, end = enclosed(self.tokens, self.at)
         commas = [n for n, t in enumerate(inner) if t.text == ","]
         if not commas or not {t.text for t in inner} & macros("dots ldots cdots"):
             return None
-        self.at = end + 1
+        self.at = end
         first = inner[: commas[0]]
         letter = next(i for i in "nlmdjki" if i not in {t.text for t in inner})
         indexed = [
             n for n, t in enumerate(first) if t.text == "1" and "_" in [t.text for t in first[max(0, n - 3) : n]]
         ]
-        parser = self.part([t._replace(text=letter) if n in indexed else t for n, t in enumerate(first)])
-        return parser.whole(parser.sum_)
+        return self.part([t._replace(text=letter) if n in indexed else t for n, t in enumerate(first)], Parser.sum_)
 
     def expectation(self, start: int) -> Node:
         r"""\E[...]; with k \sim p below it, the sum over k weighted by p."""
@@ -236,8 +245,7 @@ class Parser(Conditions):
             below, self.at = argument(self.tokens, self.at)
         inner = self.bracket() if self.token in OPENING else self.powers()
         if len(below) > 2 and below[1].text == r"\sim":
-            letter, parser = below[0].text, self.part(below[2:])
-            p = parser.whole(parser.sum_)
+            letter, p = below[0].text, self.part(below[2:], Parser.sum_)
 
             def value(v):
                 return sum(weight * inner.value(v.bind(**{letter: n})) for n, weight in enumerate(flat(p.value(v))))
@@ -251,9 +259,9 @@ class Parser(Conditions):
             mark = self.next()
             marks[mark], self.at = argument(self.tokens, self.at)
         letters, lower, conditions, own = self.bounds(marks.get("_", []))
-        upper, end = self.part(marks.get("^", [])), None
+        end = None
         with suppress(Unreadable):  # a letter that nobody knows: to the last
-            end = upper.whole(upper.sum_)
+            end = self.part(marks.get("^", []), Parser.sum_)
         first, body = self.at, self.product_()
         inside = {t.text for t in self.tokens[first : self.at]}
 
@@ -290,18 +298,15 @@ class Parser(Conditions):
         under = [t for t in under if t.text not in ("{", "}", "(", ")", r"\{", r"\}", r"\substack", r"\forall")]
         letters: list[str] = []
         own: set[str] = set()
-        lower, conditions, level = None, [], depths(under)
-        commas = [n for n, t in enumerate(under) if t.text in (",", "\\\\", ":", ";") and not level[n]]
-        for a, b in pairwise([-1, *commas, len(under)]):
-            tokens = under[a + 1 : b]
+        lower, conditions = None, []
+        for tokens in cut(under, outside(under, (",", "\\\\", ":", ";"))):
             texts = [t.text for t in tokens]
             new = [t for t in texts if re.fullmatch("[a-z]'*", t) and t not in self.names]
-            parser = self.part(tokens[2:] if texts[1:2] == ["="] else tokens)
             if texts[1:2] == ["="]:
-                lower, new = parser.whole(parser.sum_), texts[:1]
+                lower, new = self.part(tokens[2:], Parser.sum_), texts[:1]
                 own |= {*new}
             elif RELATIONS.keys() & set(texts):
-                conditions.append(parser.whole(parser.condition))
+                conditions.append(self.part(tokens, Parser.condition))
             else:
                 own |= {*new}
             letters += [i for i in new if i not in letters]
