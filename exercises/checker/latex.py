@@ -8,20 +8,20 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from . import algebra
-from .algebra import Node, Unbound, Unknown, Unreadable, column, entry, extent, flat, multiply, power, values_of
+from .algebra import Node, Unbound, Unknown, Unreadable, column, divide, entry, extent, flat, multiply, power, values_of
 from .core import Found
 from .reader import RELATIONS, Conditions
 from .tokens import (
     BARS,
     OPENING,
     Token,
-    argument,
     canonical,
     cut,
     enclosed,
@@ -74,14 +74,14 @@ class Parser(Conditions):
         while not terms or self.token in ("+", "-"):
             sign = self.next() if self.token in ("+", "-") else "+"
             terms.append((-1 if sign == "-" else 1, self.product_()))
-        return self.node(start, lambda v: algebra.add(terms, v))
+        return self.node(start, partial(algebra.add, terms))
 
     def product_(self) -> Node:
         r"""Factors side by side bind closer than \odot and \otimes between them."""
         start, left = self.at, self.factors()
         while self.token in ELEMENTWISE:
             operator, right = self.next(), self.factors()
-            left = self.node(start, lambda v, o=operator, a=left, b=right: multiply(o, a, b, v))
+            left = self.node(start, partial(multiply, operator, left, right))
         return left
 
     def factors(self) -> Node:
@@ -89,10 +89,8 @@ class Parser(Conditions):
         while self.token and not self.ends():
             operator = self.next() if self.token in TIMES else ""
             right = self.signed() if operator else self.powers()
-            if operator in DIVIDED:
-                left = self.node(start, lambda v, a=left, b=right: algebra.divide(a, b, v))
-            else:
-                left = self.node(start, lambda v, o=operator, a=left, b=right: multiply(o, a, b, v))
+            calculate = divide if operator in DIVIDED else partial(multiply, operator)
+            left = self.node(start, partial(calculate, left, right))
         return left
 
     def ends(self) -> bool:
@@ -115,17 +113,11 @@ class Parser(Conditions):
         is_entry = self.is_entry
         while self.token in ("^", "_", "'", r"\T"):
             mark = self.next()
-            inner, end = argument(self.tokens, self.at) if mark == "^" else ([], 0)
-            if inner and inner[0].text in ELEMENTWISE:  # v^{\odot 2}
-                n, self.at = self.part(inner[1:], Parser.sum_), end
-                base = self.node(start, lambda v, b=base, n=n: b.value(v) ** n.value(v))
-                continue
             if mark == "_":
-                indices, self.at = self.indices()
+                indices = self.indices()
                 base = self.node(start, lambda v, b=base, i=indices: entry(b.value(v), i, v, b.text))
             elif mark == "^":
-                exponent = self.group()
-                base = self.node(start, lambda v, b=base, e=exponent: power(b, e, v))
+                base = self.raised(start, base)
             elif is_entry:
                 which = (
                     "the entry with its indices exchanged, or the same? Write the indices in the order that you mean."
@@ -135,10 +127,17 @@ class Parser(Conditions):
                 base = self.node(start, lambda v, b=base: column(b.value(v).T))
         return base
 
+    def raised(self, start: int, base: Node) -> Node:
+        inner = self.argument()
+        entrywise = bool(inner) and inner[0].text in ELEMENTWISE  # v^{\odot 2}
+        exponent = self.part(inner[entrywise:], Parser.sum_)
+        if entrywise:
+            return self.node(start, lambda v: base.value(v) ** exponent.value(v))
+        return self.node(start, partial(power, base, exponent))
+
     def group(self) -> Node:
         """An argument in braces."""
-        inner, self.at = argument(self.tokens, self.at)
-        return self.part(inner, Parser.sum_)
+        return self.part(self.argument(), Parser.sum_)
 
     def atom(self) -> Node:
         start, token, self.is_entry = self.at, self.token, False
@@ -154,7 +153,7 @@ class Parser(Conditions):
             return self.node(start, lambda v: np.asarray(float(token)))
         if name == "frac":
             over, under = self.group(), self.group()
-            return self.node(start, lambda v: algebra.divide(over, under, v))
+            return self.node(start, partial(divide, over, under))
         if name == "sum":
             return self.sum_over(start)
         if token == r"\E" or (name == "E" and self.token in {*OPENING, "_"} and name not in self.names):
@@ -187,7 +186,7 @@ class Parser(Conditions):
             self.next()
             other = self.sum_()
             self.next(closing)
-            return self.node(start, lambda v: multiply(r"\cdot", inner, other, v))
+            return self.node(start, partial(multiply, r"\cdot", inner, other))
         self.next(closing)
         if closing == r"\rangle":
             return self.node(start, lambda v: np.asarray(np.mean(inner.value(v))))
@@ -198,7 +197,7 @@ class Parser(Conditions):
         order = 2.0
         if self.token == "_":  # \|w\|_2
             self.next()
-            indices, self.at = self.indices()
+            indices = self.indices()
             order = float(indices[0]) if indices and indices[0].isdigit() else order
         return self.node(start, lambda v: np.asarray(np.linalg.norm(np.atleast_1d(flat(inner.value(v))), order)))
 
@@ -212,7 +211,7 @@ class Parser(Conditions):
             exponent = self.group()
         inner = self.bracket() if self.token in OPENING else self.signed()
         applied = self.node(start, lambda v: column(function(flat(inner.value(v)))))
-        return self.node(start, lambda v: power(applied, exponent, v)) if exponent else applied
+        return self.node(start, partial(power, applied, exponent)) if exponent else applied
 
     def diag(self, start: int) -> Node:
         inner = self.with_dots() or (self.bracket() if self.token in OPENING else self.powers())
@@ -242,7 +241,7 @@ class Parser(Conditions):
         below: list[Token] = []
         if self.token == "_":
             self.next()
-            below, self.at = argument(self.tokens, self.at)
+            below = self.argument()
         inner = self.bracket() if self.token in OPENING else self.powers()
         if len(below) > 2 and below[1].text == r"\sim":
             letter, p = below[0].text, self.part(below[2:], Parser.sum_)
@@ -257,7 +256,7 @@ class Parser(Conditions):
         marks: dict[str, list[Token]] = {}
         while self.token in ("_", "^"):
             mark = self.next()
-            marks[mark], self.at = argument(self.tokens, self.at)
+            marks[mark] = self.argument()
         letters, lower, conditions, own = self.bounds(marks.get("_", []))
         end = None
         with suppress(Unreadable):  # a letter that nobody knows: to the last
@@ -316,11 +315,10 @@ class Parser(Conditions):
 
     # -------------------------------------------------------------------------------- symbols
 
-    def indices(self) -> tuple[list[str], int]:
-        """The indices in the argument that follows, and where it ends."""
-        inner, end = argument(self.tokens, self.at)
-        letters = [":" if t.text in (r"\cdot", r"\bullet", "*") else t.text for t in inner]
-        return [i for i in letters if i not in (",", "(", ")", "{", "}")], end
+    def indices(self) -> list[str]:
+        """The indices in the argument that follows."""
+        letters = [":" if t.text in (r"\cdot", r"\bullet", "*") else t.text for t in self.argument()]
+        return [i for i in letters if i not in (",", "(", ")", "{", "}")]
 
     def symbol(self, start: int, token: str) -> Node:
         """A symbol with its marks: x_i, W_2, f'', x^*."""
@@ -330,8 +328,7 @@ class Parser(Conditions):
             longer = key.removesuffix("1") + "2" if self.token == "'" and key.endswith("1") else longer
             if self.token == "_":
                 self.next()
-                more, self.at = self.indices()
-                key, more = self.glued(key, more)
+                key, more = self.glued(key, self.indices())
                 indices += more
             elif any(name.startswith(longer) for name in self.names):
                 key = longer

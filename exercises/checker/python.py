@@ -57,13 +57,13 @@ for name in "arange", "eye", "full", "identity", "ones", "zeros":
 GIVEN |= {"range": lambda *ends: range(*map(few, ends)), "pow": lambda a, b: float(a) ** b}
 GIVEN |= {"diag": lambda x: np.diag(np.ravel(x)) if np.ndim(x) == 1 else np.diag(np.diag(x))}
 ATTRIBUTES = {*NUMPY.split(), *LINALG.split(), *MATH.split(), *METHODS.split()}
-OPERATORS: dict[type, tuple[str, Callable]] = {
-    ast.Add: ("+", operator.add),
-    ast.Sub: ("-", operator.sub),
-    ast.Mult: ("*", operator.mul),
-    ast.Div: ("/", operator.truediv),
-    ast.MatMult: ("@", operator.matmul),
-    ast.Pow: ("**", lambda a, b: (float(a) if isinstance(a, int) else a) ** b),
+OPERATORS: dict[str, tuple[str, Callable]] = {
+    "Add": ("+", operator.add),
+    "Sub": ("-", operator.sub),
+    "Mult": ("*", operator.mul),
+    "Div": ("/", operator.truediv),
+    "MatMult": ("@", operator.matmul),
+    "Pow": ("**", lambda a, b: (float(a) if isinstance(a, int) else a) ** b),
 }
 
 
@@ -76,14 +76,14 @@ class Arithmetic(ast.NodeTransformer):
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         sides = [ast.Constant(ast.get_source_segment(self.source, side)) for side in (node.left, node.right)]
         self.generic_visit(node)
-        if type(node.op) not in OPERATORS:
+        name = type(node.op).__name__
+        if name not in OPERATORS:
             return node
-        symbol = ast.Constant(OPERATORS[type(node.op)][0])
-        return ast.Call(ast.Name("_operate", ast.Load()), [symbol, node.left, node.right, *sides], [])
+        return ast.Call(ast.Name("_operate", ast.Load()), [ast.Constant(name), node.left, node.right, *sides], [])
 
 
-def operate(symbol: str, a: Any, b: Any, left: str, right: str) -> Any:
-    function = next(function for name, function in OPERATORS.values() if name == symbol)
+def operate(name: str, a: Any, b: Any, left: str, right: str) -> Any:
+    symbol, function = OPERATORS[name]
     try:
         return function(a, b)
     except ValueError:

@@ -46,6 +46,10 @@ class Reader:
         self.at += 1
         return self.tokens[self.at - 1].text
 
+    def argument(self) -> list[Token]:
+        tokens, self.at = argument(self.tokens, self.at)
+        return tokens
+
     def stuck(self, expected: str = "") -> Unreadable:
         where = self.tokens[self.at].start if self.token else len(self.source)
         here = f"at '{self.source[where : where + 12].strip()}'" if self.token else "at its end"
@@ -92,7 +96,7 @@ class Conditions(Reader):
         r"""\mathbb{1} with a condition or two indices, or the vector of ones, whose length is left out."""
         if self.token == "_":
             self.next()
-            inner, self.at = argument(self.tokens, self.at)
+            inner = self.argument()
             if any(t.text in RELATIONS for t in inner):
                 holds = self.part(inner, Conditions.condition)
                 return self.node(start, lambda v: np.asarray(float(holds(v))))

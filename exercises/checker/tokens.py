@@ -15,7 +15,9 @@ def macros(text: str) -> set[str]:
 
 KNOWN = "diag|Diag|exp|log|ln|tanh|sinh|cosh|sqrt|softmax|sigma|Var|trace|tr|Tr|mean|yh|tau|gamma|delta|lam|nu"
 NUMBER, NAME = r"\d+\.?\d*|\.\d+", rf"(?:{KNOWN})(?![A-Za-z])|[A-Za-z]"
-TOKEN = re.compile(rf"\\(?:begin|end) *\{{\w+\*?\}}|\\[A-Za-z]+|\\\\(?:\[\w*\])?|\\.|{NUMBER}|{NAME}|:=|==|!=|<=|>=|\S")
+DIGIT = r"(?<=frac)\d|(?<=frac[ \d])\d|(?<=frac \d)\d"  # of \frac12 each
+MACRO = r"\\(?:begin|end) *\{\w+\*?\}|\\[A-Za-z]+|\\\\(?:\[\w*\])?|\\."
+TOKEN = re.compile(rf"{MACRO}|{DIGIT}|{NUMBER}|{NAME}|:=|==|!=|<=|>=|\S")
 SILENT = r"(?<!\\)%.*|\\(?:tag|label)\{[^}]*\}|\\(?:left|right|middle)(?![A-Za-z]) *\.?|(?<=\\operatorname)\*"
 SIZES = "big bigl bigr bigm Big Bigl Bigr Bigm bigg biggl biggr biggm Bigg Biggl Biggr Biggm"
 SKIPPED = macros(
@@ -43,9 +45,9 @@ STAR = {"*"} | macros("star ast")
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀ", "0123456789-+T", strict=True))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₙₜ", "0123456789ijknt", strict=True))
 COMBINED = {"\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar"}
-SIGNS = "sum cdot cdot times odot circ otimes le ge langle rangle partial sqrt E nabla in"
-SYMBOLS = dict(zip("γδλντφϕσΣ", ["gamma", "delta", "lambda", "nu", "tau", "phi", "phi", "sigma", "sum"], strict=True))
-SYMBOLS |= dict(zip("∑·⋅×⊙∘⊗≤≥⟨⟩∂√𝔼∇∈", SIGNS.split(), strict=True)) | {"‖": "|"}
+SIGNS = "gamma delta lambda nu tau phi phi sigma sum sum cdot cdot times odot circ otimes"
+SIGNS += " le ge | langle rangle partial sqrt E nabla in"
+SYMBOLS = dict(zip("γδλντφϕσΣ∑·⋅×⊙∘⊗≤≥‖⟨⟩∂√𝔼∇∈", SIGNS.split(), strict=True))
 CHARACTERS = {"−": "-", "–": "-", "′": "'", "″": "''", "∗": "*", "½": " 0.5 ", "𝟙": r"\one "}
 
 
@@ -87,7 +89,7 @@ def argument(tokens: list[Token], start: int) -> tuple[list[Token], int]:
 
 
 def plain(tokens: list[Token]) -> list[Token]:
-    """Without fonts and sizes; an accent and its symbol are one token, and of \frac12 each digit is one."""
+    """Without fonts and sizes; an accent and its symbol are one token."""
     out, at = [], 0
     while at < len(tokens):
         token, at = tokens[at], at + 1
@@ -97,10 +99,8 @@ def plain(tokens: list[Token]) -> list[Token]:
         elif token.text in FRACTIONS:
             out.append(Token(r"\frac", token.start, token.end))
             for _ in range(2):
-                if at < len(tokens) and tokens[at].text.isdigit() and len(tokens[at].text) > 1:
-                    tokens = tokens[:at] + split(tokens[at]) + tokens[at + 1 :]
                 inner, at = argument(tokens, at)
-                out += braced(plain(inner), inner[0].start if inner else token.end, tokens[at - 1].end)
+                out += braced(plain(inner), token.end, tokens[at - 1].end)
         elif token.text == "{":
             inner, at = argument(tokens, at - 1)
             inner = over(plain(inner))
@@ -142,12 +142,6 @@ def over(tokens: list[Token]) -> list[Token]:
         return tokens
     (a, b), span = cut(tokens, places), tokens[places[0]][1:]
     return [Token(r"\frac", *span), *braced(a, *span), *braced(b, *span)]
-
-
-def split(token: Token) -> list[Token]:
-    """The first digit of a number, of which TeX takes no more, and the rest."""
-    middle = token.start + 1
-    return [Token(token.text[0], token.start, middle), Token(token.text[1:], middle, token.end)]
 
 
 def braced(tokens: list[Token], start: int, end: int) -> list[Token]:
@@ -337,21 +331,14 @@ mu eta theta epsilon alpha y_d x_t x_star"""
 
 def on_the_sheet(name: str) -> bool:
     """Is it a symbol of some question, with or without a number?"""
-    known = SYMBOLS_OF_THE_SHEET.split()
-    return name in known or name.rstrip("0123456789_") in known
+    return bool({name, name.rstrip("0123456789_")} & {*SYMBOLS_OF_THE_SHEET.split()})
 
 
 def spelled(name: str) -> str:
     r"""The other way round: yh is \hat y, W2 is W_2, f1 is f'."""
-    special = {
-        "yh": r"\hat y",
-        "X_tilde": r"\tilde X",
-        "f1": "f'",
-        "f2": "f''",
-        "varphi1": r"\varphi'",
-        "lam": r"\lambda",
-    }
-    special |= {"x_star": "x^*", "one": r"\mathbf 1"} | {n: rf"\{n}" for n in ("gamma", "delta", "tau", "nu")}
+    special = {"yh": r"\hat y", "X_tilde": r"\tilde X", "x_star": "x^*", "one": r"\mathbf 1", "lam": r"\lambda"}
+    special |= {"f1": "f'", "f2": "f''", "varphi1": r"\varphi'"}
+    special |= {name: rf"\{name}" for name in ("gamma", "delta", "tau", "nu")}
     return special.get(name) or re.sub(
         r"^(delta)?(\w*?)(\d)$", lambda m: (rf"\{m[1]}" if m[1] else m[2]) + f"_{m[3]}", name
     )
