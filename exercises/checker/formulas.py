@@ -59,25 +59,21 @@ def formulas(labels: dict[str, str]) -> Callable:
 
     def register(draw: Callable) -> Callable:
         for number, (label, free) in enumerate(labels.items()):
-            problems = partial(drawn, draw, number)
-            TASKS[label] = partial(check_formula, problems, free)
+            TASKS[label] = partial(check_formula, draw, number, free)
         return draw
 
     return register
 
 
-def drawn(draw: Callable, number: int) -> list[Problem]:
-    rng = np.random.default_rng(0)
-    return [draw(rng)[number] for _ in range(CASES)]
-
-
-def check_formula(problems: Callable[[], list[Problem]], free: str, text: Any) -> str:
+def check_formula(draw: Callable, number: int, free: str, text: Any) -> str:
+    """number: which of those that draw gives."""
     need(isinstance(text, str), "no formula", f"expected a formula in a string, got {type(text).__name__}.")
     if not text.strip(" .$"):
         raise NotImplementedError
     need(len(text) < 2000, "unreadable", "a formula of more than 2,000 characters is not read.")
-    drawn = problems()
-    cases = [case_of(text, problem, free) for problem in drawn]
+    rng = np.random.default_rng(0)
+    problems = [draw(rng)[number] for _ in range(CASES)]
+    cases = [case_of(text, problem, free) for problem in problems]
     try:
         judge(cases)
     except Found as found:
@@ -85,10 +81,10 @@ def check_formula(problems: Callable[[], list[Problem]], free: str, text: Any) -
             ours, truth = cases[0].ours, cases[0].truth
             raise Found("shape", f"it is {shape(ours)}, and should be {shape(truth)}.") from None
         if found.kind in ("wrong", "only sometimes"):
-            something_missing(text, drawn[0], free)
-            one_change_away(text, drawn, free)
+            something_missing(text, problems[0], free)
+            one_change_away(text, problems, free)
         raise
-    return f"right, on {len(drawn)} random inputs."
+    return f"right, on {CASES} random inputs."
 
 
 def something_missing(text: str, problem: Problem, free: str) -> None:
