@@ -10,13 +10,10 @@ python exercises/make.py --nbgrader FOLDER makes a course of nbgrader's of it, w
 import ast
 import hashlib
 import inspect
-import os
 import re
 import sys
-import tempfile
 import textwrap
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -64,11 +61,10 @@ def skeleton(task: str, docstring: str) -> str:
     """The solution's class or function with holes for bodies; a task may bring its own signature, name(arguments)."""
     name, given, arguments = task.partition("(")
     doc = f'"""{docstring.strip()}"""'
-    if given:
-        return f"def {name}({arguments}:\n" + textwrap.indent(f"{doc}\n{HOLE}", "    ")
-    solution = find(name)
+    solution = None if given else find(name)
     if not inspect.isclass(solution):
-        return f"{signature(solution)}\n" + textwrap.indent(f"{doc}\n{HOLE}", "    ")
+        line = f"def {name}({arguments}:" if given else signature(solution)
+        return f"{line}\n" + textwrap.indent(f"{doc}\n{HOLE}", "    ")
     own = [c for c in solution.__mro__ if c.__module__ in [m.__name__ for m in MODULES]]
     base = next((c for c in own if c.__name__ in ("Layer", "Loss")), None)
     own = [c for c in own if c is not base]
@@ -113,9 +109,8 @@ def notebooks() -> dict[str, nbformat.NotebookNode]:
 def notebook(file: str, title: str, body: str) -> nbformat.NotebookNode:
     cells = [("markdown", head(file, title))]
     blob = repository() + "/blob/main/"
-    body = body.replace("(QUESTIONS)", f"({blob}theory/questions.pdf)").replace(
-        "(THEORY)", f"({blob}theory/theory.pdf)"
-    )
+    body = body.replace("(QUESTIONS)", f"({blob}theory/questions.pdf)")
+    body = body.replace("(THEORY)", f"({blob}theory/theory.pdf)")
     body = body.replace("(SOLVED", f"({blob}notebooks/{file}.ipynb")
     fences = re.split(r"^```(python|task|formula|hint) ?([^\n]*)\n(.*?)^```$", body, flags=re.M | re.S)
     for text, kind, name, content in zip(*[iter([*fences, "", "", ""])] * 4, strict=True):
@@ -225,8 +220,11 @@ def given(module: object) -> str:
             kept.append(node)
             wanted += [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
     used = {inner.id for node in kept for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-    imports = [line for node in tree.body for line in needed(node, used)]
-    parts = [f'"""What the homework gives of {module.__name__}.py."""', "\n".join(imports)]
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in imports:
+        node.names = [alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) in used]
+    needed = "\n".join(ast.unparse(node) for node in imports if node.names)
+    parts = [f'"""What the homework gives of {module.__name__}.py."""', needed]
     for node in sorted(kept, key=lambda node: node.lineno):
         first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
         parts.append("\n" + "\n".join(lines[first - 1 : node.end_lineno]))
@@ -236,18 +234,8 @@ def given(module: object) -> str:
 def names_of(node: ast.stmt) -> list[str]:
     """What a statement of a module defines."""
     if isinstance(node, ast.Assign | ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+        return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     return [node.name] if isinstance(node, ast.ClassDef | ast.FunctionDef) else []
-
-
-def needed(node: ast.stmt, used: set[str]) -> Iterator[str]:
-    """An import, of the names that are used."""
-    if not isinstance(node, ast.Import | ast.ImportFrom):
-        return
-    node.names = [alias for alias in node.names if (alias.asname or alias.name.partition(".")[0]) in used]
-    if node.names:
-        yield ast.unparse(node)
 
 
 def without_solution(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -278,17 +266,14 @@ def hand_out(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix != ".zip":
         raise SystemExit(f"expected the name of a .zip file, got {str(path)!r}")
+    new = Path(f"{path}.new")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".zip", delete=False) as new:
-            with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, content in sorted(homework().items()):
-                    archive.writestr(f"homework2/{name}", content)
-            new.flush()
-        os.chmod(new.name, 0o644)
-        os.replace(new.name, path)
+        with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in sorted(homework().items()):
+                archive.writestr(f"homework2/{name}", content)
+        new.replace(path)
     except OSError as error:
-        if "new" in locals():
-            Path(new.name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise SystemExit(f"{path} cannot be written: {error}. What was there before is as it was.") from None
     print(f"wrote {path}")
     return path
@@ -307,12 +292,11 @@ def nbgrader(folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise SystemExit(f"{folder} is not empty: give a new folder")
-    files = homework()
-    for name, content in files.items():
-        path = folder / "source" / "homework2" / name
-        if name.endswith(".ipynb"):  # nbgrader looks for them at the top
-            path = folder / "source" / "homework2" / Path(name).name
+    for name, content in homework().items():
+        if name.endswith(".ipynb"):
+            name = Path(name).name  # nbgrader looks for them at the top
             content = (nbformat.writes(graded(nbformat.reads(content.decode(), as_version=4))) + "\n").encode()
+        path = folder / "source" / "homework2" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")

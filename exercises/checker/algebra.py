@@ -1,7 +1,7 @@
 """The algebra of formulas: numbers, vectors as columns, matrices, indices. What does not fit is quoted as typed."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ class Values:
     index: dict[str, int] = field(default_factory=dict)
 
     def bind(self, **index: int) -> "Values":
-        return Values(self.names, self.size, self.mean, self.index | index)
+        return replace(self, index=self.index | index)
 
 
 class Node(NamedTuple):
@@ -122,10 +122,6 @@ def power(base: Node, exponent: Node, v: Values) -> np.ndarray:
     return np.linalg.matrix_power(x, int(n))
 
 
-def norm(x: np.ndarray, order: float = 2.0) -> np.ndarray:
-    return np.asarray(np.linalg.norm(flat(x), order) if x.ndim else abs(x))
-
-
 def entry(x: Any, indices: list[str], v: Values, text: str) -> np.ndarray:
     """x_i, x_{ij}, a row of a matrix as a column; a number is the same for all indices."""
     x = np.asarray(x, dtype=float)
@@ -138,10 +134,10 @@ def entry(x: Any, indices: list[str], v: Values, text: str) -> np.ndarray:
         raise Unreadable(f"{text} has {len(indices)} indices, where there is {shape(column(x))}")
     places = []
     for axis, i in enumerate(indices):
+        if i == ":":
+            places.append(slice(None))
+            continue
         if i not in v.index and not i.isdigit():
-            if i == ":":
-                places.append(slice(None))
-                continue
             raise Unbound(i, x.shape[axis])
         place = int(i) - 1 if i.isdigit() else v.index[i]
         if not 0 <= place < x.shape[axis]:
@@ -151,31 +147,26 @@ def entry(x: Any, indices: list[str], v: Values, text: str) -> np.ndarray:
     return column(x[tuple(places)])
 
 
-def extent(body: Node, v: Values, letter: str) -> int:
-    """How many values has this index in the body? As many as what it indexes has entries."""
-    index = {i: n for i, n in v.index.items() if i != letter}
-    for _ in range(9):
+def unbound(node: Node, v: Values) -> Iterator[tuple[str, int]]:
+    """The indices that nobody has bound, and how many values each has: as many as what it indexes has entries."""
+    while True:
         try:
-            body.value(Values(v.names, v.size, v.mean, index))
-            break
+            node.value(v)
+            return
         except Unbound as free:
-            if free.letter == letter and free.size:
-                return free.size
-            index[free.letter] = 0  # also of the letter itself, where it stands in a condition
-    return v.size
+            yield free.letter, free.size or v.size
+            v = v.bind(**{free.letter: 0})
+
+
+def extent(body: Node, v: Values, letter: str) -> int:
+    """How many values has this index in the body?"""
+    others = {i: n for i, n in v.index.items() if i != letter}
+    return next((size for i, size in unbound(body, replace(v, index=others)) if i == letter), v.size)
 
 
 def values_of(node: Node, v: Values) -> tuple[np.ndarray, list[str]]:
-    """The value, and the indices that nobody has bound: then an array with an axis for each, in alphabetical order."""
-    free: dict[str, int] = {}
-    while True:
-        try:
-            value = node.value(v.bind(**dict.fromkeys(free, 0)))
-            break
-        except Unbound as unbound:
-            free[unbound.letter] = unbound.size or v.size
-    if not free:
-        return value, []
+    """The value, and the indices that nobody has bound: an array with an axis for each, in alphabetical order."""
+    free = dict(unbound(node, v))
     letters = sorted(free)
     sizes = [free[i] for i in letters]
     entries = [node.value(v.bind(**dict(zip(letters, places, strict=True)))) for places in np.ndindex(*sizes)]

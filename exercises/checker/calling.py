@@ -5,8 +5,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.functional import hessian, jacobian
 
 from .core import need
 
@@ -96,6 +98,21 @@ def derive(
 def gradient(function: Callable, x: Tensor, delta: Tensor) -> Tensor:
     """dL/dx by autograd, where dL/d(function of x) is delta."""
     return derive(function, x, delta=delta)[2][0]
+
+
+def tensor(x: Any) -> Tensor:
+    return torch.as_tensor(np.asarray(x, dtype=float))
+
+
+def derivative(f: Callable, x: Any) -> np.ndarray:
+    """The Jacobian of f at x, by autograd."""
+    with torch.enable_grad():
+        return jacobian(f, tensor(x)).numpy()
+
+
+def second_derivative(f: Callable, x: Any) -> np.ndarray:
+    with torch.enable_grad():
+        return hessian(f, tensor(x)).numpy()
 
 
 def factors(Y: Tensor) -> dict[str, float]:

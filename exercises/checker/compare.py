@@ -42,10 +42,6 @@ def same(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
     return bool(np.abs(a - b).max(initial=0) <= tolerance * max(1.0, np.abs(b).max(initial=0)))
 
 
-def compare(what: str, ours: Any, truth: Any, inputs: dict[str, Any], wrong: Mistakes | None = None) -> None:
-    judge([Case(what, ours, truth, inputs, wrong or {})])
-
-
 def judge(cases: list[Case]) -> None:
     """Raise Found for the first thing, in the order of the cases, that is not right in all of them."""
     for what in dict.fromkeys(case.what for case in cases):
@@ -56,13 +52,11 @@ def _judge(what: str, cases: list[Case]) -> None:
     bad = [case for case in cases if not same(case.ours, case.truth)]
     if not bad:
         return
-    for kind in dict.fromkeys(kind for case in bad for kind in case.wrong):
-        explained = [same(case.ours, case.wrong[kind][0]) for case in cases if kind in case.wrong]
-        if all(explained) and all(kind in case.wrong for case in bad):
-            raise Found(kind, next(case.wrong[kind][1] for case in bad))
-    for kind in dict.fromkeys(kind for case in bad for kind in case.wrong):
-        if all(kind in case.wrong and same(case.ours, -array(case.wrong[kind][0])) for case in cases):
-            raise Found(f"{kind}, and the sign", f"the sign is wrong, and {next(case.wrong[kind][1] for case in bad)}")
+    kinds = [kind for kind in bad[0].wrong if all(kind in case.wrong for case in bad)]
+    for sign, also, said in (1, "", ""), (-1, ", and the sign", "the sign is wrong, and "):
+        for kind in kinds:
+            if all(same(case.ours, sign * array(case.wrong[kind][0])) for case in cases if kind in case.wrong):
+                raise Found(kind + also, said + bad[0].wrong[kind][1])
     _shape(what, bad)
     good = [case for case in cases if same(case.ours, case.truth)]
     for tag in sorted(set.intersection(*(case.tags for case in bad))):

@@ -82,23 +82,16 @@ def quiet() -> Iterator[None]:
         torch.random.fork_rng(devices=[]),
         np.errstate(all="ignore"),
         warnings.catch_warnings(),
-        contextlib.redirect_stdout(Nowhere()),
-        contextlib.redirect_stderr(Nowhere()),
+        contextlib.redirect_stdout(Printed()),
+        contextlib.redirect_stderr(Printed()),
     ):
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
         yield
 
 
-class Nowhere(io.TextIOBase):
-    """Forgets what is written."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-
 class Printed(io.StringIO):
-    """Keeps what is printed, up to 100,000 characters."""
+    """Keeps what is printed, up to 100,000 characters, and forgets the rest."""
 
     def write(self, text: str) -> int:
         return super().write(text[: max(0, 100_000 - self.tell())])

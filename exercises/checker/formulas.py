@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.autograd.functional import hessian, jacobian
 
 from . import latex, python
 from .algebra import Node, Unknown, Unreadable, Values, column, shape, values_of
-from .compare import Case, Mistakes, judge, same
+from .calling import tensor
+from .compare import Case, Mistakes, array, judge, same
 from .core import TASKS, Found, need
 from .tokens import spelled
 
@@ -43,11 +42,12 @@ class Problem:
         self.names = {"I": np.eye(self.size), "one": np.ones(self.size)} | self.names
 
 
+@dataclass
 class Function:
     """A function that a formula may use, and how it is printed in a counterexample."""
 
-    def __init__(self, text: str, call: Callable) -> None:
-        self.text, self.call = text, call
+    text: str
+    call: Callable
 
     def __call__(self, x: Any) -> Any:
         return self.call(x)
@@ -59,25 +59,21 @@ def formulas(labels: dict[str, str]) -> Callable:
 
     def register(draw: Callable) -> Callable:
         for number, (label, free) in enumerate(labels.items()):
-            problems = partial(drawn, draw, number)
-            TASKS[label] = partial(check_formula, problems, free)
+            TASKS[label] = partial(check_formula, draw, number, free)
         return draw
 
     return register
 
 
-def drawn(draw: Callable, number: int) -> list[Problem]:
-    rng = np.random.default_rng(0)
-    return [draw(rng)[number] for _ in range(CASES)]
-
-
-def check_formula(problems: Callable[[], list[Problem]], free: str, text: Any) -> str:
+def check_formula(draw: Callable, number: int, free: str, text: Any) -> str:
+    """number: which of those that draw gives."""
     need(isinstance(text, str), "no formula", f"expected a formula in a string, got {type(text).__name__}.")
     if not text.strip(" .$"):
         raise NotImplementedError
     need(len(text) < 2000, "unreadable", "a formula of more than 2,000 characters is not read.")
-    drawn = problems()
-    cases = [case_of(text, problem, free) for problem in drawn]
+    rng = np.random.default_rng(0)
+    problems = [draw(rng)[number] for _ in range(CASES)]
+    cases = [case_of(text, problem, free) for problem in problems]
     try:
         judge(cases)
     except Found as found:
@@ -85,10 +81,10 @@ def check_formula(problems: Callable[[], list[Problem]], free: str, text: Any) -
             ours, truth = cases[0].ours, cases[0].truth
             raise Found("shape", f"it is {shape(ours)}, and should be {shape(truth)}.") from None
         if found.kind in ("wrong", "only sometimes"):
-            something_missing(text, drawn[0], free)
-            one_change_away(text, drawn, free)
+            something_missing(text, problems[0], free)
+            one_change_away(text, problems, free)
         raise
-    return f"right, on {len(drawn)} random inputs."
+    return f"right, on {CASES} random inputs."
 
 
 def something_missing(text: str, problem: Problem, free: str) -> None:
@@ -102,13 +98,12 @@ def something_missing(text: str, problem: Problem, free: str) -> None:
 
 def case_of(text: str, problem: Problem, free: str) -> Case:
     ours, used = value_of(text, problem, free)
-    truth = np.asarray(problem.truth, dtype=float) if free else column(problem.truth)
-    shapes = [column(x) if not free else np.asarray(x, dtype=float) for x, _ in problem.wrong.values()]
-    wrong = {kind: (x, said) for (kind, (_, said)), x in zip(problem.wrong.items(), shapes, strict=True)}
+    shaped = array if free else column
+    wrong = {kind: (shaped(x), said) for kind, (x, said) in problem.wrong.items()}
     inputs = {name: getattr(x, "text", x) for name, x in problem.names.items() if name in used}
     sizes = {name: n for name, n in problem.names.items() if name in ("N", "K", "D")}
     scales = {"2": 2.0, "1/2": 0.5} | sizes | {f"1/{name}": 1 / n for name, n in sizes.items()}
-    return Case("the formula", ours, truth, inputs, wrong, scales)
+    return Case("the formula", ours, shaped(problem.truth), inputs, wrong, scales)
 
 
 def value_of(text: str, problem: Problem, free: str) -> tuple[np.ndarray, set[str]]:
@@ -187,21 +182,6 @@ LOSS = "this is the loss itself, and not its derivative."
 SQUARED = "a derivative stands in it that the squared loss would have; for the cross-entropy it cancels."
 
 
-def tensor(x: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(x, dtype=float))
-
-
-def derivative(f: Callable, x: Any) -> np.ndarray:
-    """The Jacobian of f at x, by autograd."""
-    with torch.enable_grad():
-        return jacobian(f, tensor(x)).numpy()
-
-
-def second_derivative(f: Callable, x: Any) -> np.ndarray:
-    with torch.enable_grad():
-        return hessian(f, tensor(x)).numpy()
-
-
 def softmax(z: Any) -> np.ndarray:
     return torch.softmax(tensor(z), 0).numpy()
 
@@ -213,6 +193,12 @@ SYMBOL += r"|(?<![\\a-zA-Z])[a-zA-Z]\w*)"
 SYMBOL += r"(?:_\{\w+\}|(?<=[\\}])_\w|(?<![\\}])_\w+|\[\w(?:, ?\w)?\]|'+(?:\([^()]*\))?)?"
 TRANSPOSED = r"\.T\b|\\T(?![A-Za-z])|\^ *(?:T|\\top|\{ *(?:T|\\top) *\})"
 SQUARE = r"\*\* *2|\^ *(?:2|\{2\})"
+SINGLE_INDEX = r"(?<=_)[a-z]|(?<=[_{\[,=(])[a-z](?=[a-z]?[\]},)=])|(?<=[_{][a-z])[a-z](?=\})"
+NUMBER = r"\\[dt]?frac *(?:\d\d|\d[A-Z]|\{1\}\{\w+\}|1\{\w+\})"
+NUMBER += r"|(?<![\w.^{/*])\d+(?:/[A-Z\d]+)?\*?|[*/] *[A-Z\d](?!\w)"
+FACTOR = rf"(?:\\odot|\*\*?|@|\\cdot)? *{SYMBOL}(?: *(?:{SQUARE}))?(?: *\\odot| *\*(?!\*))?"
+TERM = r"[+-][^+()\[\]-]*(?:[(\[][^()\[\]]*[)\]][^+()\[\]-]*)*"
+CONDITION = r"\\sum *_ *\{[^{}]*\}|\bif\b[^()\[\]]*?(?=\belse\b|[)\]]|$)|\brange\([^()]*\)"
 SAID = {
     "one sign": "one of its signs is wrong.",
     "one transpose": "one transpose is wrong: a matrix or vector stands the wrong way round.",
@@ -244,59 +230,32 @@ def is_right(text: str, problems: list[Problem], free: str) -> bool:
 
 def changes(text: str, problem: Problem, free: str) -> Iterator[tuple[str, str]]:
     """(kind, the changed formula) for each small change."""
-    symbols = [*re.finditer(SYMBOL, text)]
-    typed = dict.fromkeys(m[0] for m in symbols)
     tex = "\\" in text or "^" in text
-    times, square, transpose = ("", "^2", r"^{\top}") if tex else ("*", "**2", ".T")
-
-    conditions = [
-        m.span()
-        for m in re.finditer(r"\\sum *_ *\{[^{}]*\}|\bif\b[^()\[\]]*?(?=\belse\b|[)\]]|$)|\brange\([^()]*\)", text)
-    ]
-
-    def put(m, new, inside=False):
-        if not inside and any(a <= m.start() < b for a, b in conditions):
-            return text
-        return text[: m.start()] + new + text[m.end() :]
-
-    for m in re.finditer(r"(?<=\\sum)_\{([a-z]) *=[^}]*\} *\^ *(?:\{[^{}]*\}|\w)", text):
-        yield "sum bounds", put(m, f"_{m[1]} ", True)
-    for m in re.finditer(r"(?<=range)\([^()]*(?:\([^()]*\))?[^()]*\)", text):
-        for size in sorted({len(x) for x in problem.names.values() if np.ndim(x)}):
-            yield "sum bounds", put(m, f"({size})", True)
-    for m in re.finditer(r"[+-]", text):
-        yield "one sign", put(m, "-" if m[0] == "+" else "+")
-    for m in re.finditer(r"(?<=\\\\)|(?<=else )|(?<=[(&])|(?<=[^_]\{)|^", text):
-        yield "one sign", put(m, "-")
-    for m in re.finditer(TRANSPOSED, text):
-        yield "one transpose", put(m, "")
-    for m in re.finditer(SQUARE, text):
-        yield "one square", put(m, "")
+    times, square, transpose, half = ("", "^2", r"^{\top}", r"\frac{1}{2}") if tex else ("*", "**2", ".T", "0.5*")
+    symbols = sorted({m[0] for m in re.finditer(SYMBOL, text)})
     letters = {*free, *re.findall(r"_\{?([a-z])", text), *re.findall(r"\[(\w)", text)}
-    for m in re.finditer(r"(?<=_)[a-z]|(?<=[_{\[,=(])[a-z](?=[a-z]?[\]},)=])|(?<=[_{][a-z])[a-z](?=\})", text):
-        for other in sorted(letters - {m[0]}):
-            yield "one index", put(m, other, True)
-    for m in [*symbols, *re.finditer(r"[)\]}]", text)]:
-        yield "one square", put(m, m[0] + square)
-        yield "one transpose", put(m, m[0] + transpose)
-    for m in re.finditer(
-        r"\\[dt]?frac *(?:\d\d|\d[A-Z]|\{1\}\{\w+\}|1\{\w+\})|(?<![\w.^{/*])\d+(?:/[A-Z\d]+)?\*?|[*/] *[A-Z\d](?!\w)",
-        text,
-    ):
-        yield "one number", put(m, "")
-    for m in re.finditer(r"[+-] *\d+(?![\d.])", text):
-        yield "one number", put(m, "")
-    for m in symbols:
-        yield "one number", put(m, f"2{times}{m[0]}")
-        yield "one number", put(m, rf"\frac{{1}}{{2}}{m[0]}" if tex else f"0.5*{m[0]}")
-    for m in re.finditer(rf"(?:\\odot|\*\*?|@|\\cdot)? *{SYMBOL}(?: *(?:{SQUARE}))?(?: *\\odot| *\*(?!\*))?", text):
-        yield "one factor", put(m, "")
-        yield "one factor", put(m, " " if tex else "1")
-    for n in range(len(text)):
-        if text[n] in "+-" and (rest := re.match(r"[+-][^+()\[\]-]*(?:[(\[][^()\[\]]*[)\]][^+()\[\]-]*)*", text[n:])):
-            yield "one term", text[:n] + text[n + rest.end() :]
-    for m in symbols:
-        for other in typed.keys() - {m[0]}:
-            yield "one symbol", put(m, other)
-        for other in typed:
-            yield "one factor", put(m, f"{m[0]}{times or ' '}{other}")
+    sizes = sorted({len(x) for x in problem.names.values() if np.ndim(x)})
+    table: list[tuple[str, str, Callable]] = [  # kind, what is replaced, by what
+        ("sum bounds", r"(?<=\\sum)_\{([a-z]) *=[^}]*\} *\^ *(?:\{[^{}]*\}|\w)", lambda m: [f"_{m[1]} "]),
+        ("sum bounds", r"(?<=range)\([^()]*(?:\([^()]*\))?[^()]*\)", lambda m: [f"({size})" for size in sizes]),
+        ("one sign", r"[+-]", lambda m: ["-" if m[0] == "+" else "+"]),
+        ("one sign", r"(?<=\\\\)|(?<=else )|(?<=[(&])|(?<=[^_]\{)|^", lambda m: ["-"]),
+        ("one transpose", TRANSPOSED, lambda m: [""]),
+        ("one square", SQUARE, lambda m: [""]),
+        ("one index", SINGLE_INDEX, lambda m: sorted(letters - {m[0]})),
+        ("one square", rf"{SYMBOL}|[)\]}}]", lambda m: [m[0] + square]),
+        ("one transpose", rf"{SYMBOL}|[)\]}}]", lambda m: [m[0] + transpose]),
+        ("one number", NUMBER, lambda m: [""]),
+        ("one number", r"[+-] *\d+(?![\d.])", lambda m: [""]),
+        ("one number", SYMBOL, lambda m: [f"2{times}{m[0]}", half + m[0]]),
+        ("one factor", FACTOR, lambda m: ["", " " if tex else "1"]),
+        ("one symbol", SYMBOL, lambda m: [other for other in symbols if other != m[0]]),
+        ("one factor", SYMBOL, lambda m: [f"{m[0]}{times or ' '}{other}" for other in symbols]),
+    ]
+    conditions = [m.span() for m in re.finditer(CONDITION, text)]
+    for kind, replaced, by in table:
+        for m in re.finditer(replaced, text):
+            if kind in ("sum bounds", "one index") or not any(a <= m.start() < b for a, b in conditions):
+                yield from ((kind, text[: m.start()] + new + text[m.end() :]) for new in by(m))
+    for m in re.finditer("[+-]", text):
+        yield "one term", text[: m.start()] + re.sub(TERM, "", text[m.start() :], count=1)

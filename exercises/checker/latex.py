@@ -7,16 +7,31 @@ no sum binds is what the caller says, or the whole array is made.
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import pairwise, product
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from . import algebra
-from .algebra import Node, Unbound, Unknown, Unreadable, Values, column, entry, extent, flat, multiply, power, values_of
+from .algebra import Node, Unbound, Unknown, Unreadable, column, divide, entry, extent, flat, multiply, power, values_of
 from .core import Found
 from .reader import RELATIONS, Conditions
-from .tokens import BARS, OPENING, Token, argument, canonical, depths, in_ascii, macros, on_the_sheet, sides_of, spelled
+from .tokens import (
+    BARS,
+    OPENING,
+    Token,
+    canonical,
+    cut,
+    enclosed,
+    in_ascii,
+    macros,
+    on_the_sheet,
+    outside,
+    sides_of,
+    spelled,
+)
 
 FUNCTIONS = {"exp": np.exp, "ln": np.log, "log": np.log, "tanh": np.tanh, "sinh": np.sinh, "cosh": np.cosh}
 FUNCTIONS |= {"sqrt": np.sqrt, "softmax": lambda z: np.exp(z) / np.exp(z).sum(), "mean": np.mean}
@@ -34,13 +49,13 @@ def read(source: str, names: dict[str, Any]) -> tuple[list[Node], set[str]]:
     """
     source = source if source.isascii() else in_ascii(source)
     left, *others = sides_of(source)
-    minus = [n for n, deep in enumerate(depths(left)) if n and not deep and left[n].text in ("+", "-")]
-    sides = [*others[::-1], left] if minus or not others else others[::-1]
+    is_name = others and not any(outside(left, "+-"))
+    sides = others[::-1] if is_name else [*others[::-1], left]
     nodes, used, first = [], set(), None
     for side in sides:
-        parser = Parser(source, side, names, set())
+        parser = Parser(source, [], names, set())
         try:
-            nodes.append(parser.whole(parser.sum_))
+            nodes.append(parser.part(side, Parser.sum_))
             used |= parser.used
         except Unreadable as error:
             first = first or error
@@ -59,14 +74,14 @@ class Parser(Conditions):
         while not terms or self.token in ("+", "-"):
             sign = self.next() if self.token in ("+", "-") else "+"
             terms.append((-1 if sign == "-" else 1, self.product_()))
-        return self.node(start, lambda v: algebra.add(terms, v))
+        return self.node(start, partial(algebra.add, terms))
 
     def product_(self) -> Node:
         r"""Factors side by side bind closer than \odot and \otimes between them."""
         start, left = self.at, self.factors()
         while self.token in ELEMENTWISE:
             operator, right = self.next(), self.factors()
-            left = self.node(start, lambda v, o=operator, a=left, b=right: multiply(o, a, b, v))
+            left = self.node(start, partial(multiply, operator, left, right))
         return left
 
     def factors(self) -> Node:
@@ -74,10 +89,8 @@ class Parser(Conditions):
         while self.token and not self.ends():
             operator = self.next() if self.token in TIMES else ""
             right = self.signed() if operator else self.powers()
-            if operator in DIVIDED:
-                left = self.node(start, lambda v, a=left, b=right: algebra.divide(a, b, v))
-            else:
-                left = self.node(start, lambda v, o=operator, a=left, b=right: multiply(o, a, b, v))
+            calculate = divide if operator in DIVIDED else partial(multiply, operator)
+            left = self.node(start, partial(calculate, left, right))
         return left
 
     def ends(self) -> bool:
@@ -100,18 +113,11 @@ class Parser(Conditions):
         is_entry = self.is_entry
         while self.token in ("^", "_", "'", r"\T"):
             mark = self.next()
-            inner, end = argument(self.tokens, self.at) if mark == "^" else ([], 0)
-            if inner and inner[0].text in ELEMENTWISE:  # v^{\odot 2}
-                exponent = self.part(inner[1:])
-                n, self.at = exponent.whole(exponent.sum_), end
-                base = self.node(start, lambda v, b=base, n=n: b.value(v) ** n.value(v))
-                continue
             if mark == "_":
-                indices, self.at = self.indices()
+                indices = self.indices()
                 base = self.node(start, lambda v, b=base, i=indices: entry(b.value(v), i, v, b.text))
             elif mark == "^":
-                exponent = self.group()
-                base = self.node(start, lambda v, b=base, e=exponent: power(b, e, v))
+                base = self.raised(start, base)
             elif is_entry:
                 which = (
                     "the entry with its indices exchanged, or the same? Write the indices in the order that you mean."
@@ -121,11 +127,17 @@ class Parser(Conditions):
                 base = self.node(start, lambda v, b=base: column(b.value(v).T))
         return base
 
+    def raised(self, start: int, base: Node) -> Node:
+        inner = self.argument()
+        entrywise = bool(inner) and inner[0].text in ELEMENTWISE  # v^{\odot 2}
+        exponent = self.part(inner[entrywise:], Parser.sum_)
+        if entrywise:
+            return self.node(start, lambda v: base.value(v) ** exponent.value(v))
+        return self.node(start, partial(power, base, exponent))
+
     def group(self) -> Node:
         """An argument in braces."""
-        inner, self.at = argument(self.tokens, self.at)
-        parser = self.part(inner)
-        return parser.whole(parser.sum_)
+        return self.part(self.argument(), Parser.sum_)
 
     def atom(self) -> Node:
         start, token, self.is_entry = self.at, self.token, False
@@ -141,7 +153,7 @@ class Parser(Conditions):
             return self.node(start, lambda v: np.asarray(float(token)))
         if name == "frac":
             over, under = self.group(), self.group()
-            return self.node(start, lambda v: algebra.divide(over, under, v))
+            return self.node(start, partial(divide, over, under))
         if name == "sum":
             return self.sum_over(start)
         if token == r"\E" or (name == "E" and self.token in {*OPENING, "_"} and name not in self.names):
@@ -163,7 +175,7 @@ class Parser(Conditions):
         closing, bar = OPENING[opening], opening in BARS or opening.lower() == r"\lvert"
         if double:
             self.next()
-        if not bar and self.has_relation():
+        if not bar and outside(enclosed(self.tokens, start)[0], RELATIONS):
             holds = self.condition()
             self.next(closing)
             return self.node(start, lambda v: np.asarray(float(holds(v))))
@@ -174,7 +186,7 @@ class Parser(Conditions):
             self.next()
             other = self.sum_()
             self.next(closing)
-            return self.node(start, lambda v: multiply(r"\cdot", inner, other, v))
+            return self.node(start, partial(multiply, r"\cdot", inner, other))
         self.next(closing)
         if closing == r"\rangle":
             return self.node(start, lambda v: np.asarray(np.mean(inner.value(v))))
@@ -185,9 +197,9 @@ class Parser(Conditions):
         order = 2.0
         if self.token == "_":  # \|w\|_2
             self.next()
-            indices, self.at = self.indices()
+            indices = self.indices()
             order = float(indices[0]) if indices and indices[0].isdigit() else order
-        return self.node(start, lambda v: algebra.norm(inner.value(v), order))
+        return self.node(start, lambda v: np.asarray(np.linalg.norm(np.atleast_1d(flat(inner.value(v))), order)))
 
     # -------------------------------------------------------------------------------- functions and sums
 
@@ -199,7 +211,7 @@ class Parser(Conditions):
             exponent = self.group()
         inner = self.bracket() if self.token in OPENING else self.signed()
         applied = self.node(start, lambda v: column(function(flat(inner.value(v)))))
-        return self.node(start, lambda v: power(applied, exponent, v)) if exponent else applied
+        return self.node(start, partial(power, applied, exponent)) if exponent else applied
 
     def diag(self, start: int) -> Node:
         inner = self.with_dots() or (self.bracket() if self.token in OPENING else self.powers())
@@ -212,49 +224,45 @@ class Parser(Conditions):
 
     def with_dots(self) -> Node | None:
         r"""(y_1, \dots, y_K): the first entry, of which the 1 becomes an index."""
-        level = depths(self.tokens[self.at :])
-        end = next((self.at + n for n, deep in enumerate(level) if n and not deep), self.at)
-        inner = self.tokens[self.at + 1 : end]
+        inner, end = enclosed(self.tokens, self.at)
         commas = [n for n, t in enumerate(inner) if t.text == ","]
         if not commas or not {t.text for t in inner} & macros("dots ldots cdots"):
             return None
-        self.at = end + 1
+        self.at = end
         first = inner[: commas[0]]
         letter = next(i for i in "nlmdjki" if i not in {t.text for t in inner})
         indexed = [
             n for n, t in enumerate(first) if t.text == "1" and "_" in [t.text for t in first[max(0, n - 3) : n]]
         ]
-        parser = self.part([t._replace(text=letter) if n in indexed else t for n, t in enumerate(first)])
-        return parser.whole(parser.sum_)
+        return self.part([t._replace(text=letter) if n in indexed else t for n, t in enumerate(first)], Parser.sum_)
 
     def expectation(self, start: int) -> Node:
         r"""\E[...]; with k \sim p below it, the sum over k weighted by p."""
         below: list[Token] = []
         if self.token == "_":
             self.next()
-            below, self.at = argument(self.tokens, self.at)
+            below = self.argument()
         inner = self.bracket() if self.token in OPENING else self.powers()
         if len(below) > 2 and below[1].text == r"\sim":
-            letter, parser = below[0].text, self.part(below[2:])
-            p = parser.whole(parser.sum_)
+            letter, p = below[0].text, self.part(below[2:], Parser.sum_)
 
             def value(v):
                 return sum(weight * inner.value(v.bind(**{letter: n})) for n, weight in enumerate(flat(p.value(v))))
 
             return self.node(start, value)
-        return self.node(start, lambda v: inner.value(Values(v.names | v.mean, v.size, {}, v.index)))
+        return self.node(start, lambda v: inner.value(replace(v, names=v.names | v.mean, mean={})))
 
     def sum_over(self, start: int) -> Node:
         marks: dict[str, list[Token]] = {}
         while self.token in ("_", "^"):
             mark = self.next()
-            marks[mark], self.at = argument(self.tokens, self.at)
+            marks[mark] = self.argument()
         letters, lower, conditions, own = self.bounds(marks.get("_", []))
         if any(t.text in (r"\infty", "∞") for t in marks.get("^", [])):
             raise Found("sum bounds", "a sum runs to infinity; there are only so many terms.")
-        upper, end = self.part(marks.get("^", [])), None
+        end = None
         with suppress(Unreadable):  # a letter that nobody knows: to the last
-            end = upper.whole(upper.sum_)
+            end = self.part(marks.get("^", []), Parser.sum_)
         first, body = self.at, self.product_()
         inside = {t.text for t in self.tokens[first : self.at]}
 
@@ -291,18 +299,15 @@ class Parser(Conditions):
         under = [t for t in under if t.text not in ("{", "}", "(", ")", r"\{", r"\}", r"\substack", r"\forall")]
         letters: list[str] = []
         own: set[str] = set()
-        lower, conditions, level = None, [], depths(under)
-        commas = [n for n, t in enumerate(under) if t.text in (",", "\\\\", ":", ";") and not level[n]]
-        for a, b in pairwise([-1, *commas, len(under)]):
-            tokens = under[a + 1 : b]
+        lower, conditions = None, []
+        for tokens in cut(under, outside(under, (",", "\\\\", ":", ";"))):
             texts = [t.text for t in tokens]
             new = [t for t in texts if re.fullmatch("[a-z]'*", t) and t not in self.names]
-            parser = self.part(tokens[2:] if texts[1:2] == ["="] else tokens)
             if texts[1:2] == ["="]:
-                lower, new = parser.whole(parser.sum_), texts[:1]
+                lower, new = self.part(tokens[2:], Parser.sum_), texts[:1]
                 own |= {*new}
             elif RELATIONS.keys() & set(texts):
-                conditions.append(parser.whole(parser.condition))
+                conditions.append(self.part(tokens, Parser.condition))
             else:
                 own |= {*new}
             letters += [i for i in new if i not in letters]
@@ -312,11 +317,10 @@ class Parser(Conditions):
 
     # -------------------------------------------------------------------------------- symbols
 
-    def indices(self) -> tuple[list[str], int]:
-        """The indices in the argument that follows, and where it ends."""
-        inner, end = argument(self.tokens, self.at)
-        letters = [":" if t.text in (r"\cdot", r"\bullet", "*") else t.text for t in inner]
-        return [i for i in letters if i not in (",", "(", ")", "{", "}")], end
+    def indices(self) -> list[str]:
+        """The indices in the argument that follows."""
+        letters = [":" if t.text in (r"\cdot", r"\bullet", "*") else t.text for t in self.argument()]
+        return [i for i in letters if i not in (",", "(", ")", "{", "}")]
 
     def symbol(self, start: int, token: str) -> Node:
         """A symbol with its marks: x_i, W_2, f'', x^*."""
@@ -326,8 +330,7 @@ class Parser(Conditions):
             longer = key.removesuffix("1") + "2" if self.token == "'" and key.endswith("1") else longer
             if self.token == "_":
                 self.next()
-                more, self.at = self.indices()
-                key, more = self.glued(key, more)
+                key, more = self.glued(key, self.indices())
                 indices += more
             elif any(name.startswith(longer) for name in self.names):
                 key = longer

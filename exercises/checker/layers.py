@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from .calling import build, call_forward, gradient, methods, randn
-from .compare import Mistakes, compare, same
+from .compare import Case, Mistakes, judge, same
 from .core import Found, need, task
 from .passes import SHARED, LayerTask, call_backward, check_elementwise, check_layer, double
 
@@ -248,7 +248,7 @@ def check_dropout_backward(dX: Tensor, delta: Tensor, noise: Tensor, p: float) -
         "scaled twice": (true / (1 - p), "backward scales what was kept twice."),
         "dropped kept": (delta - passed, "backward passes exactly what forward dropped."),
     }
-    compare("dL/dX", dX, true, {"noise": noise[:2, :2], "delta": delta[:2, :2]}, wrong)
+    judge([Case("dL/dX", dX, true, {"noise": noise[:2, :2], "delta": delta[:2, :2]}, wrong)])
 
 
 def check_two_layers(cls: type, forward: Callable, backward: Callable) -> None:
@@ -385,4 +385,4 @@ def check_running_mean(cls: type) -> None:
             "momentum": (kept * before + moved * mean, text),
         }
         inputs, expected = {"batch mean": mean, "before": before}, 0.9 * before + 0.1 * mean
-        compare("running_mean after a forward in training", now, expected, inputs, wrong)
+        judge([Case("running_mean after a forward in training", now, expected, inputs, wrong)])

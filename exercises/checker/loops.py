@@ -194,14 +194,6 @@ class SpyNetwork(nn.Sequential):
         return Y
 
 
-def spied_loss(input, target):
-    shapes = f"the criterion is called on shapes {tuple(input.shape)} and {tuple(target.shape)}"
-    need(input.shape == target.shape, "shapes of the loss", f"{shapes}, and compares each with every other.")
-    right = bool(((target == 0) | (target == 1)).all())
-    need(right, "criterion arguments", "the criterion should be called on outputs and targets, in this order.")
-    return nn.functional.mse_loss(input, target)
-
-
 class Binary(Problem):
     """A problem of two classes for the trainer: one output, targets (n, 1)."""
 
@@ -218,7 +210,11 @@ class Binary(Problem):
 
     def loss(self, input, target):
         self.events.append("loss")
-        return spied_loss(input, target)
+        shapes = f"the criterion is called on shapes {tuple(input.shape)} and {tuple(target.shape)}"
+        need(input.shape == target.shape, "shapes of the loss", f"{shapes}, and compares each with every other.")
+        right = bool(((target == 0) | (target == 1)).all())
+        need(right, "criterion arguments", "the criterion should be called on outputs and targets, in this order.")
+        return nn.functional.mse_loss(input, target)
 
     def outputs(self, parameters: list[Tensor], X: Tensor) -> Tensor:
         weight, bias = parameters

@@ -49,8 +49,8 @@ def check_simple_mlp(cls: type) -> str:
     return "right: the layers, the activations, the shapes."
 
 
-def judge_network(model: nn.Module, hidden: int, outputs: int) -> None:
-    """Is this the network, with random parameters?"""
+def judge_network(model: nn.Module, hidden: int, outputs: int, last: nn.Module | None = None) -> None:
+    """Is this the network, with random parameters, and with this last activation?"""
     run(model, torch.randn(2, 4))  # lazy layers are made now
     for p in model.parameters():
         p.copy_(torch.randn_like(p))
@@ -65,7 +65,7 @@ def judge_network(model: nn.Module, hidden: int, outputs: int) -> None:
         need(tuple(Y.shape) == (N, outputs), "shape", f"{shape}, {expected}.")
         if N > 1:  # of a single example all units may be positive
             judge_between(model, X, calls)
-            judge_end(Y, calls[-1][2])
+            judge_end(Y, calls[-1][2], last)
     with torch.enable_grad():
         Y, parameters = model(X), list(model.parameters())
         found = torch.autograd.grad(Y.sum(), parameters, allow_unused=True) if Y.requires_grad else [None]
@@ -104,7 +104,7 @@ def judge_between(model: nn.Module, X: Tensor, calls: Calls) -> None:
         need(same(given, before.relu()), "another activation", f"{where} there is something else than a ReLU.{has}")
 
 
-def judge_end(Y: Tensor, last: Tensor, given: nn.Module | None = None) -> None:
+def judge_end(Y: Tensor, last: Tensor, given: nn.Module | None) -> None:
     """Is the output that of the last linear layer, after the given activation if there is one?"""
     if same(Y, last if given is None else given(last)):
         return
@@ -127,19 +127,11 @@ def judge_end(Y: Tensor, last: Tensor, given: nn.Module | None = None) -> None:
 
 def judge_last(cls: type, given: Any) -> None:
     """Is a last activation used, given as a module or as a class?"""
-    one = "class" if isinstance(given, type) else "module"
-    X = torch.randn(50, 4)
+    one, last = ("class", given()) if isinstance(given, type) else ("module", given)
     try:
-        model = build(cls, 4, 5, 2, 2, given)
-        run(model, X)  # lazy layers are made now
-        for p in model.parameters():
-            p.copy_(torch.randn_like(p))
-        Y, calls = run(model, X)
+        judge_network(build(cls, 4, 5, 2, 2, given), 2, 2, last)
     except TypeError as error:
         raise Found(f"{one} given", f"it fails when last_layer_activation_fn is a {one}: {error}.") from None
-    judge_layers(model, calls, 2, 2)
-    judge_between(model, X, calls)
-    judge_end(Y, calls[-1][2], given() if one == "class" else given)
 
 
 # --------------------------------------------------------------------------------- which outputs a loss takes

@@ -11,7 +11,7 @@ import torch
 from numpy.polynomial import Polynomial
 
 from .calling import randn, returned
-from .compare import Case, Mistakes, compare, judge, same, short
+from .compare import Case, Mistakes, judge, same, short
 from .core import Found, need, task
 from .optimizers import GRADIENT, bounded, check_stops, check_values, quadratic, run, unit
 from .rosenbrock import slope, smooth, valley
@@ -376,7 +376,7 @@ def check_second_update(go: Callable) -> None:
             "stale Hessian": (-np.tanh(x1) * np.cosh(x0) ** 2, "the second update uses the Hessian of the start."),
         }
         inputs = {"f": "ln cosh", "theta0": np.array([start]), "theta after one update": np.array([x1])}
-        compare("the second update", x2 - x1, full, inputs, wrong)
+        judge([Case("the second update", x2 - x1, full, inputs, wrong)])
 
 
 def check_rosenbrock(go: Callable) -> None:

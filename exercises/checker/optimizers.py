@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .calling import methods, parts
 from .compare import Case, Mistakes, array, judge, same
@@ -86,24 +86,28 @@ def changes(optimizer: Any, parameters: list, rate: float) -> list[Case]:
         need(p.requires_grad, "requires_grad", "after step a parameter has lost its requires_grad.")
         inputs = {"before": old, "gradient": g, "rate": torch.tensor(rate)}
         change = p.detach() - old
-        wrong = step_mistakes(change, old, g, rate)
+        decay = ((change + rate * g) * old).sum() / (old * old).sum()
+        kept = "step leaves the parameters as they were. (p = p - ... makes a new tensor; change p itself, in place.)"
+        also = "step also multiplies the parameters with a number: a weight decay?"
+        wrong = update_mistakes(old, g, rate) | {
+            "unchanged": (0 * g, kept),
+            "divided by the rate": (-g / rate, "the gradient is divided by the learning rate."),
+            "weight decay": (decay * old - rate * g, also),
+        }
         cases.append(Case("what step adds to a parameter", change, -rate * g, inputs, wrong))
     changed = [bool(case.ours.any()) for case in cases]
     need(all(changed) or not any(changed), "some parameters", "only some of the parameters are changed.")
     return cases
 
 
-def step_mistakes(change: Tensor, old: Tensor, g: Tensor, rate: float) -> Mistakes:
-    kept = "step leaves the parameters as they were. (p = p - ... makes a new tensor; change p itself, in place.)"
-    decay = ((change + rate * g) * old).sum() / (old * old).sum()
+def update_mistakes(old: Any, g: Any, rate: float) -> Mistakes:
+    """What is done in place of adding -rate g to the old value."""
+    old, g = array(old), array(g)
     return {
         "ascent": (rate * g, "the step goes along the gradient, uphill."),
-        "unchanged": (0 * g, kept),
         "old value lost": (-rate * g - old, "after the step the old value is lost."),
-        "divided by the rate": (-g / rate, "the gradient is divided by the learning rate."),
-        "sign of the gradient": (-rate * g.sign(), "step uses only the sign of the gradient."),
-        "normalised": (-rate * g / g.norm(), "the gradient is divided by its length; its length belongs to the step."),
-        "weight decay": (decay * old - rate * g, "step also multiplies the parameters with a number: a weight decay?"),
+        "sign of the gradient": (-rate * np.sign(g), "the step uses only the sign of the gradient."),
+        "normalised": (-rate * unit(g), "the gradient is divided by its length; its length belongs to the step."),
     }
 
 
@@ -203,7 +207,6 @@ def check_values(path: Path) -> None:
         need(not wrong, "history values", text)
 
 
-RISING = "the change of the value, with its sign,"
 CHANGE = "the change of the value"
 GRADIENT = "the length of the gradient"
 
@@ -215,7 +218,7 @@ def sizes(path: Path) -> dict[str, np.ndarray]:
     length = np.linalg.norm(path.grads, axis=1)
     return {
         CHANGE: np.abs(change),
-        RISING: change,
+        "the change of the value, with its sign,": change,
         "the relative change of the value": np.abs(change) / np.abs(path.values),
         GRADIENT: length,
         "the squared length of the gradient": length**2,
@@ -290,13 +293,8 @@ def check_first_updates(paths: list[Path]) -> None:
     for path, (_, _, _, alpha, _) in zip(paths, DESCENTS, strict=True):
         x0, g = path.thetas[0], path.grads[0]
         inputs = {"theta0": x0, "gradient": g, "alpha": np.array(alpha)}
-        wrong = {
-            "unchanged": (0 * g, "the second entry of the history is still the start."),
-            "ascent": (alpha * g, "the step goes along the gradient, uphill."),
-            "old value lost": (-alpha * g - x0, "after the step the old value is lost."),
-            "normalised": (-alpha * unit(g), "the gradient is divided by its length; its length belongs to the step."),
-            "sign of the gradient": (-alpha * np.sign(g), "the update uses only the sign of the gradient."),
-        }
+        wrong = update_mistakes(x0, g, alpha)
+        wrong["unchanged"] = 0 * g, "the second entry of the history is still the start."
         cases.append(Case("the first update", path.thetas[1] - x0, -alpha * g, inputs, wrong))
     without_rate(cases, "alpha missing", "the update does not use alpha.")
     judge(cases)

@@ -13,7 +13,7 @@ import numpy as np
 
 from .algebra import Unknown, Unreadable
 from .core import Found
-from .tokens import on_the_sheet
+from .tokens import SYMBOLS, canonical, on_the_sheet
 
 NUMPY = """abs add arange argmax array asarray atleast_2d average clip column_stack cosh cumsum diag diagflat
 diagonal divide dot e einsum equal exp expand_dims eye float64 full heaviside hstack identity inner isclose kron log
@@ -57,14 +57,13 @@ for name in "arange", "eye", "full", "identity", "ones", "zeros":
 GIVEN |= {"range": lambda *ends: range(*map(few, ends)), "pow": lambda a, b: float(a) ** b}
 GIVEN |= {"diag": lambda x: np.diag(np.ravel(x)) if np.ndim(x) == 1 else np.diag(np.diag(x))}
 ATTRIBUTES = {*NUMPY.split(), *LINALG.split(), *MATH.split(), *METHODS.split()}
-GREEK = {"γ": "gamma", "δ": "delta", "λ": "lam", "ν": "nu", "τ": "tau", "φ": "varphi", "ϕ": "varphi"}
-OPERATORS: dict[type, tuple[str, Callable]] = {
-    ast.Add: ("+", operator.add),
-    ast.Sub: ("-", operator.sub),
-    ast.Mult: ("*", operator.mul),
-    ast.Div: ("/", operator.truediv),
-    ast.MatMult: ("@", operator.matmul),
-    ast.Pow: ("**", lambda a, b: (float(a) if isinstance(a, int) else a) ** b),
+OPERATORS: dict[str, tuple[str, Callable]] = {
+    "Add": ("+", operator.add),
+    "Sub": ("-", operator.sub),
+    "Mult": ("*", operator.mul),
+    "Div": ("/", operator.truediv),
+    "MatMult": ("@", operator.matmul),
+    "Pow": ("**", lambda a, b: (float(a) if isinstance(a, int) else a) ** b),
 }
 
 
@@ -77,14 +76,14 @@ class Arithmetic(ast.NodeTransformer):
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         sides = [ast.Constant(ast.get_source_segment(self.source, side)) for side in (node.left, node.right)]
         self.generic_visit(node)
-        if type(node.op) not in OPERATORS:
+        name = type(node.op).__name__
+        if name not in OPERATORS:
             return node
-        symbol = ast.Constant(OPERATORS[type(node.op)][0])
-        return ast.Call(ast.Name("_operate", ast.Load()), [symbol, node.left, node.right, *sides], [])
+        return ast.Call(ast.Name("_operate", ast.Load()), [ast.Constant(name), node.left, node.right, *sides], [])
 
 
-def operate(symbol: str, a: Any, b: Any, left: str, right: str) -> Any:
-    function = next(function for name, function in OPERATORS.values() if name == symbol)
+def operate(name: str, a: Any, b: Any, left: str, right: str) -> Any:
+    symbol, function = OPERATORS[name]
     try:
         return function(a, b)
     except ValueError:
@@ -96,8 +95,7 @@ def read(source: str, names: dict[str, Any]) -> tuple[Callable[[dict[str, int]],
     """The expression as a function of the indices' values, and the names in it. Raises Unreadable."""
     text = re.sub(r"\blambda(?= *(?:[*)+/@-]|$))", "lam", source.strip().strip("`").rstrip(";."))
     text = re.sub(r"\by_?hat(?![A-Za-z])|ŷ", "yh", text).replace("^", "**").replace("−", "-").replace("·", "*")
-    text = re.sub(f"[{''.join(GREEK)}]", lambda m: GREEK[m[0]], text)
-    text = right_side(text)
+    text = right_side(re.sub("[γδλντφϕ]", lambda m: canonical(SYMBOLS[m[0]]), text))
     try:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -4,19 +4,8 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, leaky_relu, softplus
 
-from .formulas import (
-    INDEX,
-    LOSS,
-    SQUARED,
-    TARGET,
-    Function,
-    Problem,
-    derivative,
-    formulas,
-    second_derivative,
-    softmax,
-    tensor,
-)
+from .calling import derivative, second_derivative, tensor
+from .formulas import INDEX, LOSS, SQUARED, TARGET, Function, Problem, formulas, softmax
 
 # fmt: off
 MEAN = "it is the mean over the examples; the loss is a sum."
@@ -175,49 +164,48 @@ def bn_mean(rng):
 def mean_only(rng):
     N, gamma = int(rng.integers(3, 7)), rng.normal()
     delta = rng.normal(size=N)
+    direct, expected = gamma * delta, rng.normal()  # expected: of the deltas, not the mean of this batch
     truth = derivative(lambda x: tensor(delta) @ (gamma * (x - x.mean())), np.zeros(N))
-    path = gamma * delta - truth  # what goes through the mean
-    lost = {
-        "gamma missing backward": (truth / gamma, "gamma does not occur."),
-        "gamma on one path": (gamma * delta - path / gamma, "gamma multiplies only one of the two paths."),
-        "gamma on the other path": (delta - path, "gamma multiplies only one of the two paths."),
-        "gamma divides": (truth / gamma**2, "gamma divides, where it should multiply."),
-        "only the other path": (-path, "the direct path from x_i to its own output is missing."),
-        "only a mean": (path, "the direct path from x_i to its own output is missing, and the sign is wrong."),
-        "sign of the mean": (gamma * delta + path, "the mean is subtracted; the sign of its path is wrong."),
-        "mean divided again": (gamma * delta - path / N, "the second path is divided by N once too often."),
-    }
+    path, limit = direct - truth, np.full(N, gamma * expected)  # what goes through the mean, for a batch and in the limit
+
+    def lost(path):
+        return {
+            "gamma missing backward": ((direct - path) / gamma, "gamma does not occur."),
+            "gamma on one path": (direct - path / gamma, "gamma multiplies only one of the two paths."),
+            "gamma on the other path": (delta - path, "gamma multiplies only one of the two paths."),
+            "gamma divides": ((direct - path) / gamma**2, "gamma divides, where it should multiply."),
+            "only the other path": (-path, "the direct path from x_i to its own output is missing."),
+            "sign of the mean": (direct + path, "the mean is subtracted; the sign of its path is wrong."),
+        }
+
     others = (delta.sum() - delta) / (N - 1)
     wrong = {
-        "mean missing": (gamma * delta, "a path is missing: x_i also enters through the mean."),
-        "sum for mean": (gamma * delta - N * path, "the second path sums delta over the batch, where it should average."),
-        "only its own delta": (gamma * delta * (1 - 1 / N), "the second path has only the delta of example i: x_i changes all outputs through the mean."),
+        "mean missing": (direct, "a path is missing: x_i also enters through the mean."),
+        "only a mean": (path, "the direct path from x_i to its own output is missing, and the sign is wrong."),
+        "mean divided again": (direct - path / N, "the second path is divided by N once too often."),
+        "sum for mean": (direct - N * path, "the second path sums delta over the batch, where it should average."),
+        "only its own delta": (direct * (1 - 1 / N), "the second path has only the delta of example i: x_i changes all outputs through the mean."),
         "others only": (gamma * (delta - others), "the second path averages over the N - 1 others; x_i enters the mean of all N."),
         "Bessel": (gamma * (delta - delta.sum() / (N - 1)), "N - 1 divides; the mean divides by N."),
-        "1/N on the wrong path": (gamma * delta / N - N * path, "the factor 1/N stands on the wrong path."),
+        "1/N on the wrong path": (direct / N - N * path, "the factor 1/N stands on the wrong path."),
         "delta lost in the mean": (gamma * (delta - 1 / N), "the second path has lost the deltas: it averages them."),
-        "delta lost behind a bracket": (gamma * delta - 1 / N, "the second path has lost gamma and the deltas: is a bracket missing?"),
-        "only the others": (gamma * delta * 0 - gamma * (delta.sum() - delta) / N, "the path through the own output is missing, with which x_i enters directly."),
-        "a product of the paths": (gamma * delta * (1 - delta.mean()), "the two paths are multiplied; they are added."),
+        "delta lost behind a bracket": (direct - 1 / N, "the second path has lost gamma and the deltas: is a bracket missing?"),
+        "only the others": (-gamma * (delta.sum() - delta) / N, "the path through the own output is missing, with which x_i enters directly."),
+        "a product of the paths": (direct * (1 - delta.mean()), "the two paths are multiplied; they are added."),
         "own delta missing": (gamma * (1 - 1 / N) * np.full(N, delta.sum()), "the delta of example i has no part of its own."),
     }
-    expected = rng.normal()  # of the deltas: it is not the mean of this batch
-    large = {"erratum bn-dropped-sum": (gamma * delta, "N - 1 terms of size 1/N do not vanish, they average.")}
-    large |= {"a product": (gamma * delta * expected, "the two paths are multiplied; they are added.")}
-    large |= {"only its own delta": wrong["only its own delta"], "sum for mean": wrong["sum for mean"]}
-    names, mean = {"N": N, "gamma": gamma, "delta": delta}, {"delta": delta.mean()}  # large: the expectation
-    limit = names | {"m": expected}
-    lost_in_the_limit = {
-        "gamma missing backward": (delta - expected, "gamma does not occur."),
-        "gamma on one path": (gamma * delta - expected, "gamma multiplies only one of the two paths."),
-        "gamma on the other path": (delta - gamma * expected, "gamma multiplies only one of the two paths."),
-        "gamma divides": ((delta - expected) / gamma, "gamma divides, where it should multiply."),
-        "only the other path": (np.full(N, -gamma * expected), "the direct path from x_i to its own output is missing."),
-        "sign of the mean": (gamma * (delta + expected), "the mean is subtracted; the sign of its path is wrong."),
+    large = {
+        "erratum bn-dropped-sum": (direct, "N - 1 terms of size 1/N do not vanish, they average."),
+        "a product": (direct * expected, "the two paths are multiplied; they are added."),
+        "only its own delta": wrong["only its own delta"],
+        "sum for mean": wrong["sum for mean"],
         "mean of the batch": (truth, "this is the mean of a batch; in the limit there is an expectation."),
     }
-    limit_problem = Problem(limit, gamma * (delta - expected), large | lost_in_the_limit, {"delta": expected}, "delta gamma")
-    return Problem(names, truth, wrong | lost, mean, "delta gamma"), limit_problem
+    names = {"N": N, "gamma": gamma, "delta": delta}
+    return (
+        Problem(names, truth, wrong | lost(path), {"delta": delta.mean()}, "delta gamma"),
+        Problem(names | {"m": expected}, direct - limit, large | lost(limit), {"delta": expected}, "delta gamma"),
+    )
 
 
 @formulas({"softmax-jacobian": "ki", "softmax-ce-grad": ""})

@@ -6,19 +6,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from .formulas import (
-    INDEX,
-    LOSS,
-    SQUARED,
-    TARGET,
-    Function,
-    Problem,
-    derivative,
-    formulas,
-    second_derivative,
-    softmax,
-    tensor,
-)
+from .calling import derivative, second_derivative, tensor
+from .formulas import INDEX, LOSS, SQUARED, TARGET, Function, Problem, formulas, softmax
 
 # fmt: off
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .algebra import Node, Unbound, Unreadable, Values
-from .tokens import BARS, OPENING, Token, argument, macros
+from .algebra import Node, Unreadable, Values
+from .tokens import BARS, OPENING, Token, argument, enclosed, macros, outside
 
 COMPARED = {
     np.equal: {"=", "=="},
@@ -28,15 +28,12 @@ class Reader:
         self.source, self.tokens, self.names, self.used = source, tokens, names, used
         self.at, self.bars = 0, 0  # the next token; |...| that are open
 
-    def part(self, tokens: list[Token]) -> "Reader":
-        """A reader of the same kind for these tokens."""
-        return type(self)(self.source, tokens, self.names, self.used)
-
-    def whole(self, read: Callable[[], Any]) -> Any:
-        """What read makes of all tokens."""
-        result = read()
-        if self.token:
-            raise self.stuck()
+    def part(self, tokens: list[Token], read: Callable[[Any], Any]) -> Any:
+        """What read, a method, makes of all these tokens."""
+        reader = type(self)(self.source, tokens, self.names, self.used)
+        result = read(reader)
+        if reader.token:
+            raise reader.stuck()
         return result
 
     @property
@@ -48,6 +45,10 @@ class Reader:
             raise self.stuck(" or ".join(expected))
         self.at += 1
         return self.tokens[self.at - 1].text
+
+    def argument(self) -> list[Token]:
+        tokens, self.at = argument(self.tokens, self.at)
+        return tokens
 
     def stuck(self, expected: str = "") -> Unreadable:
         where = self.tokens[self.at].start if self.token else len(self.source)
@@ -73,15 +74,6 @@ class Reader:
 class Conditions(Reader):
     """Needs sum_, bracket and valued of the class that reads the rest."""
 
-    def has_relation(self) -> bool:
-        """Does a relation stand in the bracket that has just begun, and in no bracket inside of it?"""
-        depth = 1
-        for t in self.tokens[self.at :]:
-            depth += (t.text in OPENING and t.text not in BARS) - (t.text in OPENING.values() and t.text not in BARS)
-            if not depth or (t.text in RELATIONS and depth == 1):
-                return bool(depth)
-        return False
-
     def condition(self) -> Callable[[Values], bool]:
         r"""i = j, or i < j \le k, also in brackets."""
         if self.token in OPENING:
@@ -104,10 +96,9 @@ class Conditions(Reader):
         r"""\mathbb{1} with a condition or two indices, or the vector of ones, whose length is left out."""
         if self.token == "_":
             self.next()
-            inner, self.at = argument(self.tokens, self.at)
+            inner = self.argument()
             if any(t.text in RELATIONS for t in inner):
-                parser = self.part(inner)
-                holds = parser.whole(parser.condition)
+                holds = self.part(inner, Conditions.condition)
                 return self.node(start, lambda v: np.asarray(float(holds(v))))
             letters = [t.text for t in inner if t.text not in (",", "{", "}")]
             if len(letters) == 2:
@@ -118,22 +109,14 @@ class Conditions(Reader):
 
     def indicates(self) -> bool:
         """Does a condition follow, in a bracket or an index?"""
-        if self.token not in {*OPENING, "_"} - BARS:
-            return False
-        inner, _ = argument(self.tokens, self.at + (self.token == "_"))
-        parser = self.part(inner if self.token == "_" else self.tokens[self.at + 1 :])
-        return bool({t.text for t in inner} & RELATIONS.keys()) or (self.token != "_" and parser.has_relation())
+        if self.token == "_":
+            return any(t.text in RELATIONS for t in argument(self.tokens, self.at + 1)[0])
+        bracket = enclosed(self.tokens, self.at)[0] if self.token in OPENING.keys() - BARS else []
+        return bool(outside(bracket, RELATIONS))
 
     def kronecker(self, start: int, indices: list[str]) -> Node:
-        self.used |= {*indices}
-
-        def value(v):
-            for letter in indices:
-                if letter not in v.index:
-                    raise Unbound(letter, None)
-            return np.asarray(float(v.index[indices[0]] == v.index[indices[1]]))
-
-        return self.node(start, value)
+        i, j = (self.valued(start, letter, []) for letter in indices)
+        return self.node(start, lambda v: np.asarray(float(i.value(v) == j.value(v))))
 
     def cases(self, start: int) -> Node:
         rows = []

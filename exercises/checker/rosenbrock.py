@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .calling import parts
+from .calling import derivative, parts, second_derivative, tensor
 from .compare import Case, Mistakes, array, judge
 from .core import TASKS, need
 
@@ -23,15 +23,7 @@ def slope(x: Any) -> Any:
 def smooth(f: Callable) -> Callable:
     """x -> (f, its gradient, its Hessian), by autograd."""
 
-    def at(x):
-        with torch.enable_grad():
-            x = torch.tensor(np.array(x, dtype=float), requires_grad=True)
-            value = f(x)
-            (grad,) = torch.autograd.grad(value, x, create_graph=True)
-            rows = [torch.autograd.grad(entry, x, retain_graph=True)[0] for entry in grad]
-        return value.item(), grad.detach().numpy(), torch.stack(rows).numpy()
-
-    return at
+    return lambda x: (f(tensor(x)).item(), derivative(f, x), second_derivative(f, x))
 
 
 POINTS = (0.0, 0.0), (1.0, 1.0), (0.0, 2.0), (2.0, -1.0), (-1.5, 0.5), (0.337, -0.711)

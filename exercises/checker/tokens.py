@@ -2,6 +2,7 @@ r"""The tokens of a formula in LaTeX, without what does not matter: fonts, sizes
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,7 +15,10 @@ def macros(text: str) -> set[str]:
 
 KNOWN = "diag|Diag|exp|log|ln|tanh|sinh|cosh|sqrt|softmax|sigma|Var|trace|tr|Tr|mean|yh|tau|gamma|delta|lam|nu"
 NUMBER, NAME = r"\d+\.?\d*|\.\d+", rf"(?:{KNOWN})(?![A-Za-z])|[A-Za-z]"
-TOKEN = re.compile(rf"\\(?:begin|end) *\{{\w+\*?\}}|\\[A-Za-z]+|\\\\(?:\[\w*\])?|\\.|{NUMBER}|{NAME}|:=|==|!=|<=|>=|\S")
+DIGIT = r"(?<=frac)\d|(?<=frac[ \d])\d|(?<=frac \d)\d"  # of \frac12 each
+MACRO = r"\\(?:begin|end) *\{\w+\*?\}|\\[A-Za-z]+|\\\\(?:\[\w*\])?|\\."
+TOKEN = re.compile(rf"{MACRO}|{DIGIT}|{NUMBER}|{NAME}|:=|==|!=|<=|>=|\S")
+SILENT = r"(?<!\\)%.*|\\(?:tag|label)\{[^}]*\}|\\(?:left|right|middle)(?![A-Za-z]) *\.?|(?<=\\operatorname)\*"
 SIZES = "big bigl bigr bigm Big Bigl Bigr Bigm bigg biggl biggr biggm Bigg Biggl Biggr Biggm"
 SKIPPED = macros(
     f"{SIZES} limits nolimits displaystyle textstyle scriptstyle quad qquad rm bf cal nonumber , ; : ! ( ) [ ]"
@@ -24,7 +28,6 @@ FRACTIONS = macros("frac dfrac tfrac cfrac")
 BLACKBOARD = macros("mathbb mathbbm mathds")
 FONTS = BLACKBOARD | macros("mathbf mathrm mathsf mathit mathcal mathtt mathnormal text textbf textrm textit textsf")
 FONTS |= macros("boldsymbol bm pmb operatorname vec underline bold mathbold boxed ensuremath mathop mbox hbox")
-CASES = "cases", "dcases", "array", "matrix", "aligned"
 ACCENTS = {r"\hat": "hat", r"\widehat": "hat", r"\tilde": "tilde", r"\widetilde": "tilde"}
 ACCENTS |= {r"\bar": "bar", r"\overline": "bar", r"\dot": "dot", r"\ddot": "ddot"}
 ASSIGNED = {"=", ":="} | macros(
@@ -42,39 +45,9 @@ STAR = {"*"} | macros("star ast")
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀ", "0123456789-+T", strict=True))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₙₜ", "0123456789ijknt", strict=True))
 COMBINED = {"\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar"}
-SYMBOLS = {
-    "γ": "gamma",
-    "δ": "delta",
-    "λ": "lambda",
-    "ν": "nu",
-    "τ": "tau",
-    "φ": "phi",
-    "ϕ": "phi",
-    "σ": "sigma",
-    "Σ": "sum",
-}
-SYMBOLS |= {
-    "∑": "sum",
-    "·": "cdot",
-    "⋅": "cdot",
-    "×": "times",
-    "⊙": "odot",
-    "∘": "circ",
-    "⊗": "otimes",
-    "≠": "ne",
-    "≤": "le",
-}
-SYMBOLS |= {
-    "≥": "ge",
-    "‖": "|",
-    "⟨": "langle",
-    "⟩": "rangle",
-    "∂": "partial",
-    "√": "sqrt",
-    "𝔼": "E",
-    "∇": "nabla",
-    "∈": "in",
-}
+SIGNS = "gamma delta lambda nu tau phi phi sigma sum sum cdot cdot times odot circ otimes"
+SIGNS += " le ge | langle rangle partial sqrt E nabla in"
+SYMBOLS = dict(zip("γδλντφϕσΣ∑·⋅×⊙∘⊗≤≥‖⟨⟩∂√𝔼∇∈", SIGNS.split(), strict=True))
 CHARACTERS = {"−": "-", "–": "-", "′": "'", "″": "''", "∗": "*", "½": " 0.5 ", "𝟙": r"\one "}
 
 
@@ -96,7 +69,7 @@ def in_ascii(source: str) -> str:
 
 def sides_of(source: str) -> list[list[Token]]:
     r"""The sides of an equation, in one spelling: \hat y, _{...}, ^{...}, ' for a prime, ^* for a star, \T."""
-    source = re.sub(r"(?<!\\)%.*|\\(?:tag|label)\{[^}]*\}", lambda m: " " * len(m[0]), source)
+    source = re.sub(SILENT, lambda m: " " * len(m[0]), source)
     tokens = [Token(r"\\" if m[0].startswith(r"\\") else m[0], *m.span()) for m in TOKEN.finditer(source)]
     return sides(marked(plain(tokens)))
 
@@ -116,23 +89,18 @@ def argument(tokens: list[Token], start: int) -> tuple[list[Token], int]:
 
 
 def plain(tokens: list[Token]) -> list[Token]:
-    """Without fonts and sizes; an accent and its symbol are one token, and of \frac12 each digit is one."""
+    """Without fonts and sizes; an accent and its symbol are one token."""
     out, at = [], 0
     while at < len(tokens):
-        token = tokens[at]
-        at += 1
-        if token.text == r"\operatorname" and tokens[at : at + 1] and tokens[at].text == "*":
-            at += 1
+        token, at = tokens[at], at + 1
         if token.text in FONTS or token.text in ACCENTS:
             inner, at = argument(tokens, at)
             out += dressed(token.text, plain(inner), (token.start, tokens[at - 1].end))
         elif token.text in FRACTIONS:
             out.append(Token(r"\frac", token.start, token.end))
             for _ in range(2):
-                if at < len(tokens) and tokens[at].text.isdigit() and len(tokens[at].text) > 1:
-                    tokens = tokens[:at] + split(tokens[at]) + tokens[at + 1 :]
                 inner, at = argument(tokens, at)
-                out += braced(plain(inner), inner[0].start if inner else token.end, tokens[at - 1].end)
+                out += braced(plain(inner), token.end, tokens[at - 1].end)
         elif token.text == "{":
             inner, at = argument(tokens, at - 1)
             inner = over(plain(inner))
@@ -146,8 +114,6 @@ def plain(tokens: list[Token]) -> list[Token]:
             out += braced(plain(inner), token.start, tokens[at - 1].end)
             if tokens[at : at + 1] and tokens[at].text in ("_", "^"):
                 _, at = argument(tokens, at + 1)
-        elif token.text in (r"\left", r"\right", r"\middle"):
-            at += tokens[at : at + 1] != [] and tokens[at].text == "."
         elif token.text.startswith((r"\begin", r"\end")):
             at = environment(token, tokens, at, out)
         elif token.text not in SKIPPED:
@@ -161,7 +127,8 @@ def environment(token: Token, tokens: list[Token], at: int, out: list[Token]) ->
     begins, brace = token.text.startswith(r"\begin"), bool(out) and out[-1].text == r"\{"
     if name == "array" and begins:
         _, at = argument(tokens, at)  # {ll}
-    if "cases" in name or (name in CASES and (brace or (not begins and any(t.text == r"\begin{cases}" for t in out)))):
+    opened = brace if begins else any(t.text == r"\begin{cases}" for t in out)
+    if "cases" in name or (opened and name in ("array", "matrix", "aligned")):
         if brace and begins:
             out.pop()
         out.append(token._replace(text=r"\begin{cases}" if begins else r"\end{cases}"))
@@ -170,18 +137,11 @@ def environment(token: Token, tokens: list[Token], at: int, out: list[Token]) ->
 
 def over(tokens: list[Token]) -> list[Token]:
     r"""{a \over b} is \frac{a}{b}."""
-    for n, token in enumerate(tokens):
-        if token.text == r"\over" and not depths(tokens)[n]:
-            a, b = tokens[:n], tokens[n + 1 :]
-            span = token.start, token.end
-            return [Token(r"\frac", *span), *braced(a, *span), *braced(b, *span)]
-    return tokens
-
-
-def split(token: Token) -> list[Token]:
-    """The first digit of a number, of which TeX takes no more, and the rest."""
-    middle = token.start + 1
-    return [Token(token.text[0], token.start, middle), Token(token.text[1:], middle, token.end)]
+    places = outside(tokens, [r"\over"])[:1]
+    if not places:
+        return tokens
+    (a, b), span = cut(tokens, places), tokens[places[0]][1:]
+    return [Token(r"\frac", *span), *braced(a, *span), *braced(b, *span)]
 
 
 def braced(tokens: list[Token], start: int, end: int) -> list[Token]:
@@ -210,8 +170,7 @@ def marked(tokens: list[Token]) -> list[Token]:
     """Each mark in one spelling, and an index before a power: v^2_i is v_i^2."""
     out, at = [], 0
     while at < len(tokens):
-        token = tokens[at]
-        at += 1
+        token, at = tokens[at], at + 1
         if token.text == "*" and tokens[at : at + 1] and tokens[at].text in (")", "]") and out:  # f(x*)
             token = token._replace(text="^*")
         if token.text not in ("^", "_"):
@@ -225,7 +184,7 @@ def marked(tokens: list[Token]) -> list[Token]:
         if set(texts) <= STAR:
             out.append(mark._replace(text="^*"))
         elif token.text == "_":
-            out += [token, *braced(marked(primed(inner)), *mark[1:])]
+            out += [token, *braced(primed(marked(inner)), *mark[1:])]
         elif len(texts) == 1 and texts[0] in TRANSPOSE:
             if following == "_" and at + 1 < len(tokens) and tokens[at + 1].text.isdigit():  # W^T_2
                 out += [tokens[at], *braced(tokens[at + 1 : at + 2], *mark[1:])]
@@ -248,20 +207,25 @@ def primed(tokens: list[Token]) -> list[Token]:
     """An index j' is one token."""
     out: list[Token] = []
     for token in tokens:
-        if token.text in ("'", r"\prime") and out:
+        if token.text == "'" and out:
             out[-1] = Token(out[-1].text + "'", out[-1].start, token.end)
-        elif token.text != "^" or r"\prime" not in [t.text for t in tokens]:
+        else:
             out.append(token)
     return out
 
 
 def in_brackets(tokens: list[Token], start: int) -> tuple[list[Token], int]:
     """An exponent, of which e^(-z) is meant as e^{(-z)}."""
-    if start >= len(tokens) or tokens[start].text != "(":
+    if [t.text for t in tokens[start : start + 1]] != ["("]:
         return argument(tokens, start)
-    level = depths(tokens[start:])
-    end = next((n for n in range(1, len(level)) if not level[n]), len(level) - 1)
-    return tokens[start : start + end + 1], start + end + 1
+    end = enclosed(tokens, start)[1]
+    return tokens[start:end], end
+
+
+def enclosed(tokens: list[Token], start: int) -> tuple[list[Token], int]:
+    """What stands in the bracket that opens here, and where it ends."""
+    end = next((n for n, deep in enumerate(depths(tokens[start:]), start) if n > start and not deep), len(tokens) - 1)
+    return tokens[start + 1 : end], end + 1
 
 
 def depths(tokens: list[Token]) -> list[int]:
@@ -274,69 +238,81 @@ def depths(tokens: list[Token]) -> list[int]:
     return found
 
 
+def outside(tokens: list[Token], texts: Iterable[str]) -> list[int]:
+    """Where one of these stands, in no bracket."""
+    return [n for n, deep in enumerate(depths(tokens)) if not deep and tokens[n].text in texts]
+
+
+def cut(tokens: list[Token], places: list[int]) -> list[list[Token]]:
+    return [tokens[a + 1 : b] for a, b in pairwise([-1, *places, len(tokens)])]
+
+
+def words(tokens: list[Token]) -> set[str]:
+    return {token.text for token in tokens if token.text.startswith('"')}
+
+
+def behind(tokens: list[Token]) -> list[int]:
+    """Where commas and words are, at which the formula may be over."""
+    return [n for n in outside(tokens, {",", ";"} | words(tokens)) if n]
+
+
+def aside(tokens: list[Token]) -> bool:
+    r"""Does a remark begin here, (N \to \infty) or words?"""
+    return bool(words(tokens)) or r"\to" in [t.text for t in tokens]
+
+
 def sides(tokens: list[Token]) -> list[list[Token]]:
     """What stands between the equals signs, without what follows the formula: for which i, under which condition."""
     tokens = defined(over(tokens))
-    outside = [n for n, deep in enumerate(depths(tokens)) if not deep]
-    after = [n for n in outside if n and (tokens[n].text in (",", ";") or tokens[n].text.startswith('"'))]
-    after += [n for n in outside if n and tokens[n].text == "(" and aside(tokens[n + 1 : n + 4])]
-    end = min([*after, len(tokens)])
+    remarks = [n for n in outside(tokens, "(") if n and aside(tokens[n + 1 : n + 4])]
+    end = min([*behind(tokens), *remarks, len(tokens)])
     found, start = [], 0
-    for n in [n for n in outside if n < end]:
-        if tokens[n].text in ASSIGNED or tokens[n].text == r"\xrightarrow":
-            found.append(tokens[start:n])
-            if tokens[n].text in IMPLIES and len(found) > 1:
-                found = []
-            start = n + 1 if tokens[n].text in ASSIGNED else argument(tokens, n + 1)[1]
+    for n in outside(tokens[:end], ASSIGNED | {r"\xrightarrow"}):
+        found.append(tokens[start:n])
+        if tokens[n].text in IMPLIES and len(found) > 1:
+            found = []
+        start = n + 1 if tokens[n].text in ASSIGNED else argument(tokens, n + 1)[1]
     found.append(tokens[start:end])
-    if tokens[end + 1 :] and not (
-        RELATED & {t.text for t in tokens[end:]} or any(t.text.startswith('"') for t in tokens[end:])
-    ):
+    rest = tokens[end:]
+    if len(rest) > 1 and not words(rest) | RELATED & {t.text for t in rest}:
         raise Unreadable("behind a comma stands more than for which indices it holds: one formula is asked for")
     return [side for side in map(trimmed, found) if side] or [tokens]
 
 
 def defined(tokens: list[Token]) -> list[Token]:
     r"""Behind a comma or a word, a = ... is put in where a stands before it."""
-    level = depths(tokens)
-    ends = [n for n, t in enumerate(tokens) if n and not level[n] and (t.text in (",", ";") or t.text.startswith('"'))]
-    if not ends:
+    main, *parts = cut(tokens, behind(tokens))
+    tail = tokens[len(main) :]
+    for part in parts:
+        part = [t for t in part if t.text not in (".", "&", "\\\\")]
+        equals = [n for n, t in enumerate(part) if t.text == "="]
+        if len(equals) == 1:
+            name, value = cut(part, equals)
+            main = put_in(main, [t.text for t in name], value)
+    return main + tail
+
+
+def put_in(tokens: list[Token], name: list[str], value: list[Token]) -> list[Token]:
+    """The value at each place of the name, which is not that of an index."""
+    if not name or len(name) > 5 or len(value) < 2 or re.fullmatch("[a-z]", "".join(name)):
         return tokens
-    main, tail, put = tokens[: ends[0]], tokens[ends[0] :], 0
-    for a, b in pairwise([*ends, len(tokens)]):
-        part = [t for t in tokens[a + 1 : b] if t.text not in (".", "&", "\\\\")]
-        texts = [t.text for t in part]
-        if texts.count("=") != 1:
-            continue
-        at = texts.index("=")
-        name, rest = texts[:at], part[at + 1 :]
-        if not name or len(name) > 5 or len(rest) < 2 or re.fullmatch("[a-z]", "".join(name)):
-            continue
-        n = 0
-        while n < len(main):
-            if [t.text for t in main[n : n + len(name)]] == name:
-                span = main[n].start, main[n + len(name) - 1].end
-                main = [*main[:n], Token("(", span[0], span[0]), *rest, Token(")", *span), *main[n + len(name) :]]
-                n += len(rest) + 1
-                put += 1
-            n += 1
-    return main + tail if put else tokens
-
-
-def aside(tokens: list[Token]) -> bool:
-    r"""Does a remark begin here, (N \to \infty) or words?"""
-    return any(t.text == r"\to" or t.text.startswith('"') for t in tokens)
+    for n in reversed(range(len(tokens))):
+        found = tokens[n : n + len(name)]
+        if [t.text for t in found] == name:
+            tokens = tokens[:n] + braced(value, found[0].start, found[-1].end) + tokens[n + len(name) :]
+    return tokens
 
 
 def trimmed(tokens: list[Token]) -> list[Token]:
-    r"""Without \lim, a relation that follows, and a full stop."""
-    if len(tokens) > 1 and tokens[0].text == r"\lim" and tokens[1].text == "_":
+    r"""Without \lim, a relation that follows, alignment, and a full stop."""
+    if [t.text for t in tokens[:2]] == [r"\lim", "_"]:
         tokens = tokens[argument(tokens, 2)[1] :]
-    level = depths(tokens)
-    tokens = tokens[: next((n for n, t in enumerate(tokens) if n and not level[n] and t.text in AFTER), len(tokens))]
-    while tokens and tokens[-1].text in (".", "\\\\"):
+    tokens = tokens[: next((n for n in outside(tokens, AFTER) if n), len(tokens))]
+    aligned = outside(tokens, ("&", "\\\\"))
+    tokens = [t for n, t in enumerate(tokens) if n not in aligned]
+    while tokens and tokens[-1].text == ".":
         tokens = tokens[:-1]
-    return [t for t, deep in zip(tokens, depths(tokens), strict=True) if deep or t.text not in ("&", "\\\\")]
+    return tokens
 
 
 def canonical(token: str) -> str:
@@ -355,21 +331,14 @@ mu eta theta epsilon alpha y_d x_t x_star"""
 
 def on_the_sheet(name: str) -> bool:
     """Is it a symbol of some question, with or without a number?"""
-    known = SYMBOLS_OF_THE_SHEET.split()
-    return name in known or name.rstrip("0123456789_") in known
+    return bool({name, name.rstrip("0123456789_")} & {*SYMBOLS_OF_THE_SHEET.split()})
 
 
 def spelled(name: str) -> str:
     r"""The other way round: yh is \hat y, W2 is W_2, f1 is f'."""
-    special = {
-        "yh": r"\hat y",
-        "X_tilde": r"\tilde X",
-        "f1": "f'",
-        "f2": "f''",
-        "varphi1": r"\varphi'",
-        "lam": r"\lambda",
-    }
-    special |= {"x_star": "x^*", "one": r"\mathbf 1"} | {n: rf"\{n}" for n in ("gamma", "delta", "tau", "nu")}
+    special = {"yh": r"\hat y", "X_tilde": r"\tilde X", "x_star": "x^*", "one": r"\mathbf 1", "lam": r"\lambda"}
+    special |= {"f1": "f'", "f2": "f''", "varphi1": r"\varphi'"}
+    special |= {name: rf"\{name}" for name in ("gamma", "delta", "tau", "nu")}
     return special.get(name) or re.sub(
         r"^(delta)?(\w*?)(\d)$", lambda m: (rf"\{m[1]}" if m[1] else m[2]) + f"_{m[3]}", name
     )
