@@ -90,7 +90,7 @@ def check_formula(draw: Callable, number: int, free: str, text: Any) -> str:
 def something_missing(text: str, problem: Problem, free: str) -> None:
     _, used = value_of(text, problem, free)
     need(used, "constant", "this is a number: none of the symbols occurs in it.")
-    used |= {letter for name in used for letter in name.partition("_")[2]}
+    used |= {part for name in used for part in (name.partition("_")[0], *name.partition("_")[2])}  # delta_i, W_ij
     for name in [*problem.needs.split(), *free]:
         what = f"the index {name}" if name in free else spelled(name)
         need(name in used, f"{name} missing", f"{what} does not occur in it, and the answer depends on it.")

@@ -115,6 +115,7 @@ class Parser(Conditions):
             mark = self.next()
             if mark == "_":
                 indices = self.indices()
+                self.used |= {*indices}
                 base = self.node(start, lambda v, b=base, i=indices: entry(b.value(v), i, v, b.text))
             elif mark == "^":
                 base = self.raised(start, base)

@@ -93,7 +93,8 @@ def operate(name: str, a: Any, b: Any, left: str, right: str) -> Any:
 
 def read(source: str, names: dict[str, Any]) -> tuple[Callable[[dict[str, int]], Any], set[str]]:
     """The expression as a function of the indices' values, and the names in it. Raises Unreadable."""
-    text = re.sub(r"\blambda(?= *(?:[*)+/@-]|$))", "lam", source.strip().strip("`").rstrip(";."))
+    text = re.sub(r"^lambda [\w, ]+: *", "", source.strip().strip("`").rstrip(";."))
+    text = re.sub(r"\blambda(?= *(?:[*)+/@-]|$))", "lam", text)
     text = re.sub(r"\by_?hat(?![A-Za-z])|ŷ", "yh", text).replace("^", "**").replace("−", "-").replace("·", "*")
     text = right_side(re.sub("[γδλντφϕ]", lambda m: canonical(SYMBOLS[m[0]]), text))
     try:

@@ -22,6 +22,7 @@ def sigmoid(rng):
         "exponent sign": (1 / (1 + grown), "the sign in the exponent is wrong: this falls with z."),
         "no probability": (grown, "this is no probability, as it grows beyond 1."),
         "no probability, falling": (falling, "this is no probability, as it grows beyond 1 for negative z."),
+        "minus in the denominator, above": (grown / (1 - grown), "with a minus in the denominator it is no probability."),
         "upside down": (1 + falling, "this is above 1: it is one over the probability."),
         "tanh": (np.tanh(z), "this is tanh, which is negative for a negative z."),
         "tanh of half": (np.tanh(z / 2), "this is a tanh, which is negative for a negative z."),
@@ -71,7 +72,7 @@ def logistic(rng):
     wrong_w = {
         "erratum logistic-sign": (-grad_w, "this is minus the gradient."),
         "target missing": (X.T @ yh, TARGET),
-        "prediction missing": (X.T @ y, "the prediction does not occur."),
+        "prediction missing": (-X.T @ y, "the prediction does not occur."),
         "mean for sum": (grad_w / N, MEAN),
         "mean of squares": (2 * grad_w / N, "the factor 2/N is that of a mean of squares; the loss is a sum of cross-entropies."),
         "squared loss": (X.T @ (error * slope), SQUARED),
@@ -79,12 +80,14 @@ def logistic(rng):
         "by the prediction": (X.T @ (error / slope), "the chain rule is not at its end: the derivative of the sigmoid is missing."),
         "sums multiplied": (error.sum() * X.sum(0), "this is a product of two sums; the sum over the examples is of products."),
         "linear regression": (X.T @ (z - y), "the logit stands where the prediction belongs."),
+        "one class": (X.T @ (y * (yh - 1)), "only one of the two logarithms is differentiated."),
+        "the other class": (X.T @ ((1 - y) * yh), "only one of the two logarithms is differentiated."),
         "input missing": (np.full(D, error.sum()), "the inputs do not occur."),
     }
     wrong_b = {
         "mean for sum": (grad_b / N, MEAN),
         "target missing": (yh.sum(), TARGET),
-        "prediction missing": (y.sum(), "the prediction does not occur."),
+        "prediction missing": (-y.sum(), "the prediction does not occur."),
         "sum missing": (error, "the sum over the examples is missing."),
         "squared": ((error**2).sum(), "the differences are squared: this is a loss, and not its derivative."),
         "half of the squares": ((error**2).sum() / 2, "the differences are squared: this is a loss, and not its derivative."),
@@ -181,11 +184,11 @@ def mean_only(rng):
     others = (delta.sum() - delta) / (N - 1)
     wrong = {
         "mean missing": (direct, "a path is missing: x_i also enters through the mean."),
-        "only a mean": (path, "the direct path from x_i to its own output is missing, and the sign is wrong."),
         "mean divided again": (direct - path / N, "the second path is divided by N once too often."),
         "sum for mean": (direct - N * path, "the second path sums delta over the batch, where it should average."),
         "only its own delta": (direct * (1 - 1 / N), "the second path has only the delta of example i: x_i changes all outputs through the mean."),
         "others only": (gamma * (delta - others), "the second path averages over the N - 1 others; x_i enters the mean of all N."),
+        "own part of the mean": (direct - gamma * (delta.sum() - delta) / N, "x_i enters the mean, too: the second path has the delta of example i with the others."),
         "Bessel": (gamma * (delta - delta.sum() / (N - 1)), "N - 1 divides; the mean divides by N."),
         "1/N on the wrong path": (direct / N - N * path, "the factor 1/N stands on the wrong path."),
         "delta lost in the mean": (gamma * (delta - 1 / N), "the second path has lost the deltas: it averages them."),
@@ -231,7 +234,7 @@ def softmax_and_loss(rng):
         "sign for i other than k": (np.where(own == 1, J, -J), sign),
         "condition missing": (yh[:, None] * (1 - yh[None]), "the case distinction is missing: it is right for i = k only."),
         "condition at the wrong term": (yh[:, None] * (1 - own * yh[None]), "the case distinction stands at the wrong term."),
-        "product only": (np.outer(yh, yh), "the term for i = k is missing, and the sign is wrong."),
+        "denominator constant": (own * yh, "the denominator depends on the logits, too: its derivative is missing."),
         "both cases added": ((yh * (1 - yh))[:, None] - np.outer(yh, yh), "the two cases are added; for each i and k only one of them holds."),
         "factor lost off the diagonal": (np.where(own == 1, J, -yh[None]), "for i other than k a factor is lost."),
         "factor lost off the diagonal too": (np.where(own == 1, J, -yh[:, None]), "for i other than k a factor is lost."),
@@ -241,16 +244,13 @@ def softmax_and_loss(rng):
         "condition exchanged": (yh[:, None] * ((1 - own) - yh[None]), "the two cases are exchanged."),
     }
     grad = derivative(lambda z: cross_entropy(z, tensor(y)), z)
-    path = "only the path through one prediction is counted; all of them depend on each logit."
     wrong_grad = {
         "erratum softmax-lost-target": (yh, "the target is lost, and at the right class the error is exactly 1."),
-        "erratum softmax-no-sum": (-y * (1 - yh), path),
-        "one path, other sign": (y * (1 - yh), path),
+        "erratum softmax-no-sum": (-y * (1 - yh), "only the path through one prediction is counted; all of them depend on each logit."),
         "by the prediction": (-y / yh, "this is the derivative with respect to the prediction; asked for is that with respect to the logit."),
         "squared loss": (grad * slope, SQUARED),
         "mean over the classes": (grad / K, "it is divided by the number of classes; the loss is a sum over them."),
         "one for the target": (yh - 1, "1 is subtracted from all predictions; at the wrong classes nothing is."),
-        "target for one": (1 - yh, "1 stands where the target belongs, and the sign is wrong."),
         "prediction missing": (-y, "the prediction does not occur."),
         "the loss": (-y * np.log(yh), LOSS),
         "one output, not K": (-y * np.log(yh) - (1 - y) * np.log(1 - yh), "this is the loss of a sigmoid for each class, and not its derivative."),
@@ -262,7 +262,7 @@ def softmax_and_loss(rng):
     }
     return (
         Problem({"yh": yh, "z": z, "e": np.e, "K": K}, J, wrong),
-        Problem({"yh": yh, "y": y, "K": K, "z": z, "e": np.e}, grad, wrong_grad, needs="y"),
+        Problem({"yh": yh, "y": y, "K": K, "z": z, "z2": z, "e": np.e}, grad, wrong_grad, needs="y"),
     )
 
 
@@ -288,7 +288,7 @@ def mlp(rng):
         "erratum mlp-lost-factors": (W2.T @ yh * m * slopes, "the target is lost on the way back."),
         "m missing": (back * slopes, "the dropout mask is missing on the way back."),
         "m twice": (truth * m, "the dropout mask stands in it twice."),
-        "phi' missing": (truth / slopes, "the derivative of the activation is missing."),
+        "phi' missing": (truth / slopes, "the derivative of the activation is missing, or not taken at z_1."),
         "phi' twice": (truth * slopes, "the derivative of the activation stands in it twice."),
         "m and phi' missing": (back, "the mask and the derivative of the activation are missing on the way back."),
         "dropped for kept": (back * (1 - m) * slopes, "1 minus the mask stands where the mask belongs."),

@@ -250,7 +250,6 @@ def ce(rng):
         "only the off-diagonal": (np.where(own == 1, -(yh**2), H), "this is right only off the diagonal."),
         "only a diagonal": (diagonal, "the entries off the diagonal are missing."),
         "outer product missing": (np.diag(yh), "the products of two different predictions are missing."),
-        "outer product only": (outer, "the diagonal matrix is missing, and the sign is wrong."),
         "sign of the second term": (np.diag(yh) + outer, "the sign of the second term is wrong: each row of the Hessian sums to 0."),
         "identity": (own - outer, "the identity stands where the predictions belong on the diagonal."),
         "one minus": (np.diag(1 - yh) - outer, "the first term has 1 minus the predictions."),
@@ -264,7 +263,7 @@ def ce(rng):
     wrong_v = {
         "erratum ce-dropped-diagonal": (v @ (H - diagonal) @ v, "the diagonal terms are missing, or have the square of a probability."),
         "mean square": (v2, "this is the mean of the square; a variance subtracts the square of the mean."),
-        "only the square of the mean": (mean**2, "the mean of the square is missing, and the sign is wrong."),
+        "only the square of the mean": (-(mean**2), "the mean of the square is missing."),
         "sign of the square": (v2 + mean**2, "two terms are added that should be subtracted, as in every variance."),
         "mean not squared": (v2 - mean, "the mean is not squared."),
         "mean for mean square": (mean - mean**2, "the first term is the mean, and not the mean of the square."),

@@ -27,7 +27,7 @@ SKIPPED |= {"$", "~", "\\ "}
 FRACTIONS = macros("frac dfrac tfrac cfrac")
 BLACKBOARD = macros("mathbb mathbbm mathds")
 FONTS = BLACKBOARD | macros("mathbf mathrm mathsf mathit mathcal mathtt mathnormal text textbf textrm textit textsf")
-FONTS |= macros("boldsymbol bm pmb operatorname vec underline bold mathbold boxed ensuremath mathop mbox hbox")
+FONTS |= macros("boldsymbol bm pmb operatorname vec underline bold mathbold ensuremath mathop mbox hbox")
 ACCENTS = {r"\hat": "hat", r"\widehat": "hat", r"\tilde": "tilde", r"\widetilde": "tilde"}
 ACCENTS |= {r"\bar": "bar", r"\overline": "bar", r"\dot": "dot", r"\ddot": "ddot"}
 ASSIGNED = {"=", ":="} | macros(
@@ -105,6 +105,9 @@ def plain(tokens: list[Token]) -> list[Token]:
             inner, at = argument(tokens, at - 1)
             inner = over(plain(inner))
             out += inner if len(inner) == 1 else braced(inner, token.start, tokens[at - 1].end)
+        elif token.text == r"\boxed":  # around an equation, too
+            inner, at = argument(tokens, at)
+            out += plain(inner)
         elif token.text in (r"\norm", r"\abs"):
             inner, at = argument(tokens, at)
             bar = token._replace(text=r"\|")
@@ -132,6 +135,8 @@ def environment(token: Token, tokens: list[Token], at: int, out: list[Token]) ->
         if brace and begins:
             out.pop()
         out.append(token._replace(text=r"\begin{cases}" if begins else r"\end{cases}"))
+    elif "matrix" in name:
+        raise Unreadable("a matrix or a vector is not read entry by entry: write it by the symbols of the question")
     return at
 
 

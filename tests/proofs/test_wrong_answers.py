@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from checker import diagnose
@@ -58,8 +59,8 @@ def test_wrong_formulas_are_named(found):
 
 def test_each_mistake_that_a_question_knows_is_found(found):
     """A name that no formula gets is that of a mistake that nobody makes, or comes after another of the same value."""
-    questions = {name: task.args[0] for name, task in TASKS.items() if getattr(task, "func", None) is check_formula}
-    tables = {label: problems()[0].wrong for label, problems in questions.items()}
+    asked = {label: task.args[:2] for label, task in TASKS.items() if getattr(task, "func", None) is check_formula}
+    tables = {label: draw(np.random.default_rng(0))[n].wrong for label, (draw, n) in asked.items()}
     known = {(label, kind) for label, wrong in tables.items() for kind in wrong}
     assert all(text.endswith((".", "?")) for wrong in tables.values() for _, text in wrong.values())
     named = {(label, kind) for label, kind, _ in WRONG_FORMULAS}.union(found)
