@@ -17,7 +17,7 @@ import numpy as np
 from . import algebra
 from .algebra import Node, Unbound, Unknown, Unreadable, column, divide, entry, extent, flat, multiply, power, values_of
 from .core import Found
-from .reader import RELATIONS, Conditions
+from .reader import RELATIONS, Reader
 from .tokens import (
     BARS,
     OPENING,
@@ -64,7 +64,7 @@ def read(source: str, names: dict[str, Any]) -> tuple[list[Node], set[str]]:
     return nodes, used
 
 
-class Parser(Conditions):
+class Parser(Reader):
     """Each method reads on from where the last one stopped, and returns a Node."""
 
     # -------------------------------------------------------------------------------- sums, products, powers

@@ -3,17 +3,17 @@
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .calling import factors, methods, parts, returned
+from .calling import derive, factors, methods, parts, returned
 from .compare import Case, judge, same
 from .core import Printed, need, task
-from .training import ABOVE, EPOCHS, ROWS, SIZES, Batches, Problem, SpySGD, average
+from .training import ABOVE, EPOCHS, ROWS, SIZES, Batches, Problem, SpySGD, average, judge_both
 
 
 class SpyModule(nn.Module):
@@ -72,7 +72,7 @@ class Spy(Problem):
         self.events += [event, "backward"] if event == "backward 3" else [event]
         self.given[event].append([x.detach().clone() for x in given if isinstance(x, Tensor)])
 
-    def outputs(self, parameters: list[Tensor], X: Tensor) -> Tensor:
+    def outputs(self, parameters: Sequence[Tensor], X: Tensor) -> Tensor:
         return reduce(torch.matmul, parameters, X)
 
 
@@ -127,9 +127,7 @@ def judge_deltas(spy: Spy) -> None:
     right = same(targets, T) and same(outputs, spy.outputs(spy.start, X), 1e-4)
     meant = "the criterion should be called on the model's outputs and the targets, in this order."
     need(right, "criterion arguments", meant)
-    with torch.enable_grad():
-        leaf = outputs.clone().requires_grad_()
-        (true,) = torch.autograd.grad(nn.functional.mse_loss(leaf, targets), leaf)
+    _, _, (true,) = derive(lambda Y: nn.functional.mse_loss(Y, targets), outputs)
     (last,), (middle,) = spy.given["backward 3"][0], spy.given["backward 2"][0]
     given = {"outputs": outputs, "targets": targets}
     judge([Case("the delta that the last layer's backward gets", last, true, given, {}, factors(outputs))])
@@ -152,11 +150,8 @@ def judge_lines(spy: Spy, printed: str) -> None:
     counted = f"the epochs should be counted from 1 to {EPOCHS}, and are {', '.join(found)}."
     need(list(found) == [str(k + 1) for k in range(EPOCHS)], "epoch numbers", counted)
     for epoch, (loss, rate) in enumerate(found.values(), 1):
-        losses = spy.average(epoch, nn.functional.mse_loss)
-        rates = spy.average(epoch, *ROWS)
-        need(not (losses.fits(rate) and rates.fits(loss)), "exchanged", "the loss and the accuracy are exchanged.")
-        losses.judge(f"the loss printed for epoch {epoch}", loss)
-        rates.judge(f"the accuracy printed for epoch {epoch}", rate)
+        losses, rates = spy.average(epoch, nn.functional.mse_loss), spy.average(epoch, *ROWS)
+        judge_both(losses, rates, loss, rate, f"printed for epoch {epoch}")
 
 
 @task("test")
@@ -216,7 +211,7 @@ class Binary(Problem):
         need(right, "criterion arguments", "the criterion should be called on outputs and targets, in this order.")
         return nn.functional.mse_loss(input, target)
 
-    def outputs(self, parameters: list[Tensor], X: Tensor) -> Tensor:
+    def outputs(self, parameters: Sequence[Tensor], X: Tensor) -> Tensor:
         weight, bias = parameters
         return torch.sigmoid(X @ weight.T + bias)
 
@@ -286,10 +281,7 @@ def judge_evaluation(problem: Binary, trainer: Any) -> None:
     pairs = [(problem.outputs(before, X), T) for X, T in problem.batches.batches]
     losses, rates = average(pairs, nn.functional.mse_loss), average(pairs, *ABOVE)
     rates.percent = True
-    exchanged = losses.fits(rate) and rates.fits(loss)
-    need(not exchanged, "exchanged", "the loss and the accuracy are exchanged.")
-    losses.judge("the loss of evaluate", loss)
-    rates.judge("the accuracy of evaluate", rate)
+    judge_both(losses, rates, loss, rate, "of evaluate")
 
 
 def judge_training_again(problem: Binary, trainer: Any) -> None:

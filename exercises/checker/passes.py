@@ -1,6 +1,5 @@
 """What holds for every hand-written layer: its forward and its backward against autograd on its definition."""
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -52,12 +51,10 @@ def all_batches(cls: type, task: LayerTask, forward: Callable, backward: Callabl
         run(SHAPES, cases)
     except Found:
         raise
-    except Exception as error:
+    except Exception:
         named_mistake(cases)  # an error may be the consequence of one
         with suppress(RuntimeError, IndexError):  # what is it where sizes do not matter?
-            if re.search("shape|size", str(error)):
-                run(SQUARE, ([], []), any_grad=True)
-            run(SHAPES, ([], []), any_grad=True)
+            run(SQUARE, ([], []), any_grad=True)
         raise
     return len(cases[0])
 

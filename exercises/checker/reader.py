@@ -22,7 +22,10 @@ RELATIONS = {sign: compare for compare, signs in COMPARED.items() for sign in si
 
 
 class Reader:
-    """Goes through the tokens of a formula, and knows what was typed there."""
+    """Goes through the tokens of a formula, knows what was typed there, and reads conditions.
+
+    Needs sum_, bracket and valued of the class that reads the rest.
+    """
 
     def __init__(self, source: str, tokens: list[Token], names: dict[str, Any], used: set[str]) -> None:
         self.source, self.tokens, self.names, self.used = source, tokens, names, used
@@ -70,10 +73,6 @@ class Reader:
         while self.token in texts or self.token.startswith('"'):
             self.next()
 
-
-class Conditions(Reader):
-    """Needs sum_, bracket and valued of the class that reads the rest."""
-
     def condition(self) -> Callable[[Values], bool]:
         r"""i = j, or i < j \le k, also in brackets."""
         if self.token in OPENING:
@@ -98,7 +97,7 @@ class Conditions(Reader):
             self.next()
             inner = self.argument()
             if any(t.text in RELATIONS for t in inner):
-                holds = self.part(inner, Conditions.condition)
+                holds = self.part(inner, Reader.condition)
                 return self.node(start, lambda v: np.asarray(float(holds(v))))
             letters = [t.text for t in inner if t.text not in (",", "{", "}")]
             if len(letters) == 2:

@@ -19,6 +19,7 @@ DIGIT = r"(?<=frac)\d|(?<=frac[ \d])\d|(?<=frac \d)\d"  # of \frac12 each
 MACRO = r"\\(?:begin|end) *\{\w+\*?\}|\\[A-Za-z]+|\\\\(?:\[\w*\])?|\\."
 TOKEN = re.compile(rf"{MACRO}|{DIGIT}|{NUMBER}|{NAME}|:=|==|!=|<=|>=|\S")
 SILENT = r"(?<!\\)%.*|\\(?:tag|label)\{[^}]*\}|\\(?:left|right|middle)(?![A-Za-z]) *\.?|(?<=\\operatorname)\*"
+SILENT += r"|(?<=\\begin\{array\})\{(?:[^{}]|\{[^{}]*\})*\}"
 SIZES = "big bigl bigr bigm Big Bigl Bigr Bigm bigg biggl biggr biggm Bigg Biggl Biggr Biggm"
 SKIPPED = macros(
     f"{SIZES} limits nolimits displaystyle textstyle scriptstyle quad qquad rm bf cal nonumber , ; : ! ( ) [ ]"
@@ -27,9 +28,11 @@ SKIPPED |= {"$", "~", "\\ "}
 FRACTIONS = macros("frac dfrac tfrac cfrac")
 BLACKBOARD = macros("mathbb mathbbm mathds")
 FONTS = BLACKBOARD | macros("mathbf mathrm mathsf mathit mathcal mathtt mathnormal text textbf textrm textit textsf")
-FONTS |= macros("boldsymbol bm pmb operatorname vec underline bold mathbold ensuremath mathop mbox hbox")
+FONTS |= macros("boldsymbol bm pmb operatorname vec underline bold mathbold boxed ensuremath mathop mbox hbox")
 ACCENTS = {r"\hat": "hat", r"\widehat": "hat", r"\tilde": "tilde", r"\widetilde": "tilde"}
 ACCENTS |= {r"\bar": "bar", r"\overline": "bar", r"\dot": "dot", r"\ddot": "ddot"}
+NORMS, LABELLED = macros("norm abs"), macros("underbrace overbrace")
+TAKING = FONTS | NORMS | LABELLED | {*ACCENTS, "{"}  # a macro and its argument
 ASSIGNED = {"=", ":="} | macros(
     "coloneqq leftarrow gets equiv to rightarrow longrightarrow Rightarrow implies Longrightarrow Leftrightarrow iff"
 )
@@ -93,51 +96,34 @@ def plain(tokens: list[Token]) -> list[Token]:
     out, at = [], 0
     while at < len(tokens):
         token, at = tokens[at], at + 1
-        if token.text in FONTS or token.text in ACCENTS:
-            inner, at = argument(tokens, at)
+        if token.text in TAKING:
+            inner, at = argument(tokens, at - (token.text == "{"))
             out += dressed(token.text, plain(inner), (token.start, tokens[at - 1].end))
+            if token.text in LABELLED and [t.text for t in tokens[at : at + 1]] in (["_"], ["^"]):
+                _, at = argument(tokens, at + 1)
         elif token.text in FRACTIONS:
             out.append(Token(r"\frac", token.start, token.end))
             for _ in range(2):
                 inner, at = argument(tokens, at)
                 out += braced(plain(inner), token.end, tokens[at - 1].end)
-        elif token.text == "{":
-            inner, at = argument(tokens, at - 1)
-            inner = over(plain(inner))
-            out += inner if len(inner) == 1 else braced(inner, token.start, tokens[at - 1].end)
-        elif token.text == r"\boxed":  # around an equation, too
-            inner, at = argument(tokens, at)
-            out += plain(inner)
-        elif token.text in (r"\norm", r"\abs"):
-            inner, at = argument(tokens, at)
-            bar = token._replace(text=r"\|")
-            out += [bar, *plain(inner), bar._replace(end=tokens[at - 1].end)]
-        elif token.text in (r"\underbrace", r"\overbrace"):
-            inner, at = argument(tokens, at)
-            out += braced(plain(inner), token.start, tokens[at - 1].end)
-            if tokens[at : at + 1] and tokens[at].text in ("_", "^"):
-                _, at = argument(tokens, at + 1)
         elif token.text.startswith((r"\begin", r"\end")):
-            at = environment(token, tokens, at, out)
+            environment(token, out)
         elif token.text not in SKIPPED:
             out.append(token)
     return out
 
 
-def environment(token: Token, tokens: list[Token], at: int, out: list[Token]) -> int:
-    r"""Of \begin{...} and \end{...} only those of cases are left, in all of cases' spellings."""
+def environment(token: Token, before: list[Token]) -> None:
+    r"""Of \begin{...} and \end{...} only those of cases are kept, in all of cases' spellings."""
     name = token.text.partition("{")[2].rstrip("*}")
-    begins, brace = token.text.startswith(r"\begin"), bool(out) and out[-1].text == r"\{"
-    if name == "array" and begins:
-        _, at = argument(tokens, at)  # {ll}
-    opened = brace if begins else any(t.text == r"\begin{cases}" for t in out)
+    begins, brace = token.text.startswith(r"\begin"), [t.text for t in before[-1:]] == [r"\{"]
+    opened = brace if begins else any(t.text == r"\begin{cases}" for t in before)
     if "cases" in name or (opened and name in ("array", "matrix", "aligned")):
         if brace and begins:
-            out.pop()
-        out.append(token._replace(text=r"\begin{cases}" if begins else r"\end{cases}"))
+            before.pop()
+        before.append(token._replace(text=r"\begin{cases}" if begins else r"\end{cases}"))
     elif "matrix" in name:
         raise Unreadable("a matrix or a vector is not read entry by entry: write it by the symbols of the question")
-    return at
 
 
 def over(tokens: list[Token]) -> list[Token]:
@@ -154,9 +140,16 @@ def braced(tokens: list[Token], start: int, end: int) -> list[Token]:
 
 
 def dressed(macro: str, inner: list[Token], span: tuple[int, int]) -> list[Token]:
-    """A font's or an accent's argument without the font; a word in quotes."""
-    if not inner:
-        return []
+    """A macro's argument without the macro; a word in quotes."""
+    if macro == "{":
+        inner = over(inner)
+        return inner if len(inner) == 1 else braced(inner, *span)
+    if macro in NORMS:
+        return [Token(r"\|", *span), *inner, Token(r"\|", *span)]
+    if macro in LABELLED:
+        return braced(inner, *span)
+    if not inner or macro == r"\boxed":  # around an equation, too
+        return inner
     if macro in ACCENTS:
         return [Token(f"{ACCENTS[macro]} {inner[0].text}", *span), *inner[1:]]
     word = "".join(token.text for token in inner).rstrip(".,:;")

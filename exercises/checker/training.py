@@ -1,6 +1,6 @@
 """What every training leaves behind: how often the batches were used, the gradients at each step, averages."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from .calling import factors
+from .calling import derive, factors
 from .compare import Case, judge, same
 from .core import Found, need
 
@@ -114,8 +114,12 @@ def number(value: Any) -> bool:
     return isinstance(value, Real) or (isinstance(value, Tensor) and value.dim() == 0)
 
 
-def mean(pairs: Pairs, measure: Measure) -> float:
-    return float(np.average([float(measure(Y, T)) for Y, T in pairs], weights=SIZES))
+def judge_both(losses: Average, rates: Average, loss: Any, rate: Any, where: str) -> None:
+    """Are the loss and the accuracy those that are expected?"""
+    exchanged = losses.fits(rate) and rates.fits(loss)
+    need(not exchanged, "exchanged", "the loss and the accuracy are exchanged.")
+    losses.judge(f"the loss {where}", loss)
+    rates.judge(f"the accuracy {where}", rate)
 
 
 def average(pairs: Pairs, measure: Measure, others: tuple = ()) -> Average:
@@ -174,15 +178,12 @@ def wrong_accuracies(guess: Callable) -> tuple:
 
 FIRST = "the largest of a single output is always number 0: what does a single output tell?"
 ONES = "every answer is 1: is the threshold that of a probability?"
+COUNTED = "the answers are counted, and not compared with the targets."
 WRONG_GUESSES = (
     ("argmax of one output", lambda Y, T: (T == 0).double().mean(), FIRST),
     ("argmax of one output", lambda Y, T: 1, FIRST),
     ("threshold", lambda Y, T: T.mean(), ONES),
-    (
-        "share of ones",
-        lambda Y, T: above(Y).double().mean(),
-        "the answers are counted, and not compared with the targets.",
-    ),
+    ("share of ones", lambda Y, T: above(Y).double().mean(), COUNTED),
 )
 ROWS = accuracy(rows), wrong_accuracies(rows)  # for average
 ABOVE = accuracy(above), WRONG_GUESSES + wrong_accuracies(above)
@@ -198,7 +199,7 @@ class Problem:
     batches: Batches
     optimizer: SpySGD
 
-    def outputs(self, parameters: list[Tensor], X: Tensor) -> Tensor:
+    def outputs(self, parameters: Sequence[Tensor], X: Tensor) -> Tensor:
         """What the model would give with these parameters."""
         raise NotImplementedError
 
@@ -224,9 +225,7 @@ class Problem:
         steps, cases, sums = self.optimizer.steps, [], []
         for place, step in enumerate(steps):
             X, T = self.batches.batches[place % len(SIZES)]
-            leaves = [p.clone().requires_grad_() for p in step.before]
-            with torch.enable_grad():
-                gradients = torch.autograd.grad(nn.functional.mse_loss(self.outputs(leaves, X), T), leaves)
+            *_, gradients = derive(lambda *p, X=X, T=T: nn.functional.mse_loss(self.outputs(p, X), T), *step.before)
             ours, true = flat(step.gradients), flat(gradients)
             sums = [true, *(old + true for old in sums)]  # of the last batch, of the last two, ...
             added = [x for x in sums if same(ours, x, 1e-4)]  # a float32 is as exact as that
@@ -247,20 +246,21 @@ class Problem:
 
     def average(self, epoch: int, measure: Measure, others: tuple = ()) -> Average:
         """The average in this epoch (1, 2, ...), of the outputs before the steps."""
-        steps, last = self.optimizer.steps, epoch * len(SIZES)
+        steps, size = self.optimizer.steps, len(SIZES)
+        epochs = [steps[size * k : size * (k + 1)] for k in range(epoch)]
 
-        def pairs(parameters: list) -> list:
-            return [(self.outputs(p, X), T) for p, (X, T) in zip(parameters, self.batches.batches, strict=True)]
+        def measured(parameters: list, others: tuple = ()) -> Average:
+            batches = zip(parameters, self.batches.batches, strict=True)
+            return average([(self.outputs(p, X), T) for p, (X, T) in batches], measure, others)
 
-        first = range(0, last, len(SIZES))
-        all_so_far = [mean(pairs([step.before for step in steps[i : i + 3]]), measure) for i in first]
-        now = steps[last - 3 : last]
-        found = average(pairs([step.before for step in now]), measure, others)
-        after, end = pairs([step.after for step in now]), pairs(3 * [now[-1].after])
+        all_so_far = [measured([step.before for step in made]).right for made in epochs]
+        found = measured([step.before for step in epochs[-1]], others)
+        after = measured([step.after for step in epochs[-1]]).right
+        end = measured(size * [epochs[-1][-1].after]).right
         reset = "what is summed does not begin anew with each epoch."
         found.mistakes += [
-            ("average: after the step", mean(after, measure), "it is that of outputs after the step, not before it."),
-            ("average: after the epoch", mean(end, measure), "it is measured when the epoch is over, and not in it."),
+            ("average: after the step", after, "it is that of outputs after the step, not before it."),
+            ("average: after the epoch", end, "it is measured when the epoch is over, and not in it."),
             ("average: not reset", float(np.mean(all_so_far)), reset),
             ("average: not reset", float(np.sum(all_so_far)), reset),
         ]
