@@ -108,8 +108,8 @@ def case_of(text: str, problem: Problem, free: str) -> Case:
 
 def value_of(text: str, problem: Problem, free: str) -> tuple[np.ndarray, set[str]]:
     """The value of a formula, an axis for each index that is asked for, and the symbols that occur in it."""
-    in_numpy = text.isascii() and "\\" not in text and re.search(r"\bnp\.|@|\*\*|\.T\b|\b(?:sum|inv|dot|outer)\(", text)
-    in_tex = not in_numpy and re.search(r"\\|_\{|\^|[a-zA-Z]'+\(", text)
+    in_numpy = "\\" not in text and re.search(r"\bnp\.|@|\*\*|\.T\b|\b(?:sum|inv|dot|outer)\(", text)
+    in_tex = not in_numpy and (not text.isascii() or re.search(r"\\|_\{|\^|[a-zA-Z]'+\(", text))
     readings = [in_python] if in_numpy else [in_latex, in_python] if in_tex else [in_python, in_latex]
     first = None
     for reading in readings:

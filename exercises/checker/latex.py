@@ -259,7 +259,7 @@ class Parser(Reader):
             mark = self.next()
             marks[mark] = self.argument()
         letters, lower, conditions, own = self.bounds(marks.get("_", []))
-        if any(t.text in (r"\infty", "∞") for t in marks.get("^", [])):
+        if r"\infty" in [t.text for t in marks.get("^", [])]:
             raise Found("sum bounds", "a sum runs to infinity; there are only so many terms.")
         end = None
         with suppress(Unreadable):  # a letter that nobody knows: to the last
@@ -363,7 +363,7 @@ class Parser(Reader):
         known, self.is_entry = self.names.get(key), len(indices) == 2 and ":" not in indices
         if callable(known):
             if self.token not in OPENING:
-                raise Unreadable(f"{typed} is a function: of what?")
+                raise Unreadable(f"{typed} is a function, and stands without its argument")
             return self.apply(start, known)
         if key.startswith("bar ") and np.ndim(self.names.get(key[4:])):
             return self.node(start, lambda v: np.asarray(np.mean(v.names[key[4:]])))

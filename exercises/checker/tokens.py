@@ -45,13 +45,11 @@ OPENING |= {bar: bar for bar in BARS}
 RELATED = {"="} | macros("forall in ne neq to dots ldots le leq")  # of a remark behind a comma
 TRANSPOSE = {"T", "t", "tr"} | macros("top intercal T transpose")
 STAR = {"*"} | macros("star ast")
-RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀ", "0123456789-+T", strict=True))
-LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₙₜ", "0123456789ijknt", strict=True))
 COMBINED = {"\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar"}
 SIGNS = "gamma delta lambda nu tau phi phi sigma sum sum cdot cdot times odot circ otimes"
-SIGNS += " le ge | langle rangle partial sqrt E nabla in"
-SYMBOLS = dict(zip("γδλντφϕσΣ∑·⋅×⊙∘⊗≤≥‖⟨⟩∂√𝔼∇∈", SIGNS.split(), strict=True))
-CHARACTERS = {"−": "-", "–": "-", "′": "'", "″": "''", "∗": "*", "½": " 0.5 ", "𝟙": r"\one "}
+SIGNS += " le ge | | langle rangle partial sqrt E nabla in div top infty one"
+SYMBOLS = dict(zip("γδλντφϕσΣ∑·⋅×⊙∘⊗≤≥‖∥⟨⟩∂√𝔼∇∈÷⊤∞𝟙", SIGNS.split(), strict=True))
+CHARACTERS = {"−": "-", "–": "-", "′": "'", "″": "''", "∗": "*", "½": " 0.5 ", "⁄": "/", "∕": "/"}
 
 
 class Token(NamedTuple):
@@ -62,9 +60,11 @@ class Token(NamedTuple):
 
 def in_ascii(source: str) -> str:
     """Unicode's letters and signs as LaTeX writes them."""
-    source = re.sub("[" + "".join(RAISED) + "]+", lambda m: "^{" + "".join(RAISED[c] for c in m[0]) + "}", source)
-    source = re.sub("[" + "".join(LOWERED) + "]+", lambda m: "_{" + "".join(LOWERED[c] for c in m[0]) + "}", source)
-    source = unicodedata.normalize("NFD", source)
+    for kind, mark in ("<super>", "^"), ("<sub>", "_"):
+        found = "".join(c for c in source if unicodedata.decomposition(c).startswith(kind))
+        source = re.sub(f"[{found}]+", rf"{mark}{{\g<0>}}", source) if found else source
+    source = "".join(c if c in SYMBOLS | CHARACTERS else unicodedata.normalize("NFKC", c) for c in source)
+    source = unicodedata.normalize("NFD", source).replace("=\u0338", r"\ne ")
     source = re.sub("(.)([" + "".join(COMBINED) + "])", lambda m: f"{COMBINED[m[2]]}{{{m[1]}}}", source)
     source = re.sub(r"_([a-z]{2})(?![a-z])", r"_{\1}", source)
     return "".join(CHARACTERS.get(c, f"\\{SYMBOLS[c]} " if c in SYMBOLS else c) for c in source)
