@@ -45,7 +45,7 @@ def test_right_formulas_in_many_spellings_are_read(label, texts):
 
 @pytest.fixture(scope="module")
 def found():
-    """(label, what is found) of each of the 825 wrong formulas."""
+    """(label, what is found) of each of the 839 wrong formulas."""
     return [(label, diagnose(text, label)[0]) for label, text, _ in collected("wrong_formulas.json")]
 
 
