@@ -226,15 +226,13 @@ class Parser(Reader):
     def with_dots(self) -> Node | None:
         r"""(y_1, \dots, y_K): the first entry, of which the 1 becomes an index."""
         inner, end = enclosed(self.tokens, self.at)
-        commas = [n for n, t in enumerate(inner) if t.text == ","]
+        commas = outside(inner, ",")
         if not commas or not {t.text for t in inner} & macros("dots ldots cdots"):
             return None
         self.at = end
-        first = inner[: commas[0]]
-        letter = next(i for i in "nlmdjki" if i not in {t.text for t in inner})
-        indexed = [
-            n for n, t in enumerate(first) if t.text == "1" and "_" in [t.text for t in first[max(0, n - 3) : n]]
-        ]
+        first, texts = inner[: commas[0]], [t.text for t in inner]
+        letter = next(i for i in "nlmdjki" if i not in texts)
+        indexed = [n for n, text in enumerate(texts) if text == "1" and "_" in texts[max(0, n - 3) : n]]
         return self.part([t._replace(text=letter) if n in indexed else t for n, t in enumerate(first)], Parser.sum_)
 
     def expectation(self, start: int) -> Node:
