@@ -116,8 +116,9 @@ def plain(tokens: list[Token]) -> list[Token]:
 def environment(token: Token, before: list[Token]) -> None:
     r"""Of \begin{...} and \end{...} only those of cases are kept, in all of cases' spellings."""
     name = token.text.partition("{")[2].rstrip("*}")
-    begins, brace = token.text.startswith(r"\begin"), [t.text for t in before[-1:]] == [r"\{"]
-    opened = brace if begins else any(t.text == r"\begin{cases}" for t in before)
+    texts = [t.text for t in before]
+    begins, brace = token.text.startswith(r"\begin"), texts[-1:] == [r"\{"]
+    opened = brace if begins else texts.count(r"\begin{cases}") > texts.count(r"\end{cases}")
     if "cases" in name or (opened and name in ("array", "matrix", "aligned")):
         if brace and begins:
             before.pop()
@@ -195,7 +196,12 @@ def marked(tokens: list[Token]) -> list[Token]:
         elif following == "_" and out and out[-1].text != r"\sum":
             index, at = argument(tokens, at + 1)
             whole = token.start, tokens[at - 1].end
-            out += [Token("_", *mark[1:]), *braced(marked(index), *whole), token, *braced(marked(inner), *whole)]
+            out += [
+                Token("_", *mark[1:]),
+                *braced(primed(marked(index)), *whole),
+                token,
+                *braced(marked(inner), *whole),
+            ]
         else:
             out += [token, *braced(marked(inner), *mark[1:])]
     return out
