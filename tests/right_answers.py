@@ -427,7 +427,7 @@ def newton_direction(grad, hessian):
 def line_search(f, theta, p, alpha=1.0):
     value, grad, _ = f(theta)
     for t in alpha * 0.5 ** np.arange(60):
-        if f(theta + t * p)[0] < value + 1e-3 * t * np.dot(p, grad):
+        if f(theta + t * p)[0] < value + 1e-4 * t * np.dot(p, grad):
             return t
     return None
 """,

@@ -168,6 +168,9 @@ def check_dropout_layer(cls: type) -> str:
         Y = call_forward(layer.train(), forward, X)
         text = f"the output has the wrong shape: got {tuple(Y.shape)}, expected {tuple(X.shape)}."
         need(Y.shape == X.shape, "shape", text)
+        if Y.all() or not Y.any():
+            kinds = {bool(call_forward(layer, forward, X).any()) for _ in range(20)}
+            need(len(kinds) == 1, "one draw for all", "all entries are dropped, or none: draw for every entry.")
         check_kept((Y / X).abs() > 1e-9, p)
         check_scale(layer, forward, X, Y / X, p)
         again, third = (call_forward(layer.train(), forward, X) for _ in range(2))
@@ -228,7 +231,7 @@ def check_scale(layer: Any, forward: Callable, X: Tensor, noise: Tensor, p: floa
         raise Found("not scaled", "what is kept in training is not scaled, so its mean is too small.")
     text = "what is kept is divided by p, the probability of dropping; then the mean is not right."
     need(p == 0.5 or not same(kept, torch.full_like(kept, 1 / p)), "scaled by 1/p", text)
-    text = f"what is kept is multiplied by {kept.mean().item():.3f} on average; then the mean is not right."
+    text = f"what is kept is multiplied by {kept[0].item():.5g}, expected {1 / (1 - p):.5g}, always."
     need(same(kept, torch.full_like(kept, 1 / (1 - p))), "wrong scale", text)
     text = "in eval mode it still drops: look at self.training."
     need(not 0.01 < (eval_Y == 0).double().mean() < 0.99, "dropout in eval mode", text)

@@ -48,7 +48,8 @@ def check_positive_definite(direction: Direction, scale: Callable = lambda v, g:
     cases = []
     for n in 1, 2, 3, 5:
         M, p = randn(n, n).numpy(), randn(n).numpy()
-        H = M @ M.T + 0.2 * np.eye(n)
+        Q, curvature = np.linalg.qr(M)[0], np.array([0.03, 4.0, 1.0, 0.3, 2.0])[:n]
+        H = (Q * curvature) @ Q.T
         g = -H @ p
         ours = direction(g, H)
         wrong = direction_mistakes(ours, p, g, H)
@@ -98,7 +99,7 @@ INDEFINITE = {
 UPHILL = {  # on which of them what is asked in place of the smallest eigenvalue does not go downhill
     "negative curvature": (
         {*INDEFINITE},
-        "where the Hessian is not positive definite, it does not go downhill. The Hessian has to be changed there.",
+        "where the Hessian is not positive definite, it does not go downhill: there it has to be changed, and enough.",
     ),
     "largest eigenvalue": (
         {*INDEFINITE} - {"maximum"},
@@ -196,27 +197,30 @@ HILLS = [
     (-0.15, 0.5, 1e-2, 1),
     (-0.15, -0.5, 1e-4, 1),
 ]
+FACTOR = [(-5e-5, 0.5, 1, 1), (-5e-4, 0.5, 1, 1)]  # for the factor 1e-4 itself
 
 
-def check_armijo(length: Callable) -> None:
-    """length(f, p): the step length found from 0 on. What is taken and what not tells the inequality's right side.
-
-    A factor between 1e-6 and 0.1 in place of 1e-4 is let pass.
-    """
+def check_armijo(length: Callable, hills: list) -> None:
+    """length(f, p): the step length found from 0 on. What is taken and what not tells the inequality's right side."""
     cases = []
-    for end, rise, size, height in HILLS:
+    for end, rise, size, height in hills:
         polynomial = height * hill(end, rise)
         sides = {
             "no slope": (0, "any decrease is enough for it: in Armijo's inequality there is also a slope."),
-            "slope's sign": (1e-4, "Armijo's inequality has the wrong sign before the slope: it lets the value rise."),
+            "slope's sign": (
+                1e-4,
+                "it lets the value rise a little: has Armijo's inequality the wrong sign before the slope?",
+            ),
             "slope at the new point": (1e-4 * rise, "the slope is taken with the gradient at the new point."),
             "slope without p": (-1e-4 * height / size**2, "the slope is that along the gradient, not that along p."),
             "slope for length 1": (-1e-4 / size, "the slope is that of a direction of length 1; p has another length."),
-            "asks too much": (-0.2, "steps are refused along which the value falls enough: look at the factor 1e-4."),
+            "asks too much": (-0.2, "steps are refused along which the value falls enough: look at the inequality."),
+            "a larger factor": (-1e-2, "the factor of the slope is larger than 1e-4."),
+            "a smaller factor": (-1e-6, "the factor of the slope is smaller than 1e-4."),
         }
         wrong = {kind: (1.0 if end <= side else 0.5, text) for kind, (side, text) in sides.items()}
         inputs = {"f(theta + t p)": written(polynomial), "p^T grad": np.array(-height), "alpha": np.array(1)}
-        truth, ours = 1.0 if end < -0.1 else 0.5, length(*along(polynomial, size))
+        truth, ours = 1.0 if end < -1e-4 else 0.5, length(*along(polynomial, size))
         shortened = 0.5 if 0 < ours < 0.99 else ours  # by any factor
         cases.append(Case("the step length (1, or 1/2 for all below)", shortened, truth, inputs, wrong))
     judge(cases)
@@ -247,7 +251,7 @@ def check_line_search(search: Callable) -> str:
     t = length(bowl, FAR, -(1 + FAR @ FAR) * FAR)
     need(np.log2(t) % 1 == 0, "not halved", f"the step length {t:.4g} is not one of alpha, alpha/2, alpha/4, ...")
     need(t == 2**-13, "halved too often", f"it returns {t:.4g}, where {2**-13:.4g} is short enough.")
-    check_armijo(lambda f, p: length(f, np.zeros(2), p))
+    check_armijo(lambda f, p: length(f, np.zeros(2), p), HILLS + FACTOR)
     try:
         raw(bowl, theta, theta)
     except Found as found:
@@ -266,10 +270,10 @@ def check_alpha(length: Callable, theta: np.ndarray) -> None:
         t = length(bowl, theta, p) if alpha == 1 else length(bowl, theta, p, alpha)
         wrong = {
             "alpha ignored": (1.0, "with any alpha the first step length tried is 1."),
-            "alpha not tried": (alpha / 2, "the first step length tried is half of alpha, and alpha is good enough."),
+            "alpha not tried": (alpha / 2, "half of alpha is returned, and alpha is good enough."),
             "alpha refused": (
                 t if 0 < t < alpha / 2 else np.nan,
-                "alpha is refused where the value falls enough: look at the factor 1e-4.",
+                "alpha is refused where the value falls enough: look at both sides of the inequality.",
             ),
         }
         cases.append(Case("the step length", t, alpha, {"alpha, good enough": np.array(alpha)}, wrong))
@@ -281,7 +285,9 @@ def check_small_step(length: Callable) -> None:
     t = length(bowl, FAR, -(1 + FAR @ FAR) * FAR)
     text = "the full step is taken although the value rises there. Shorten it until it falls enough."
     need(t < 0.9, "no line search", text)
-    text = "f falls along p only for t < 2e-4, and it finds no such t. How much may be asked of a small t?"
+    text = (
+        "f falls along p only for t < 2e-4, and it finds no such t. Is each t tried from theta, and how much is asked?"
+    )
     need(t > 1e-9, "no small step", text)
     need(t < 3e-4, "value rises", f"it takes t = {t:.3g}, with which the value rises.")
 
@@ -310,7 +316,7 @@ def check_newton(newton: Callable) -> str:
     check_positive_definite(updated, lambda v, g: unit(v) if v @ g < -1e-9 else 0 * v)
     check_options(go)
     check_small_step(lambda f, x, p: np.linalg.norm(first_step(go, f, x)) / np.linalg.norm(p))
-    check_armijo(lambda f, p: first_step(go, f, np.zeros(2)) @ p / (p @ p))
+    check_armijo(lambda f, p: first_step(go, f, np.zeros(2)) @ p / (p @ p), HILLS)
     check_second_update(go)
     check_end(newton)
     check_indefinite(direction)

@@ -242,7 +242,7 @@ def check_stops(runs: list[tuple[Path, float]], rule: str) -> None:
     text = f"it makes {made[0]} update(s), with the one stop_tolerance as with another."
     need(made[0] != made[1], "tolerance ignored", text)
     for name, counts in stops.items():
-        text = f"it stops where {name} is below stop_tolerance; that is another rule."
+        text = f"it stops as if {name} were compared with stop_tolerance; that is another rule."
         need(counts != made, f"stops by {name}", text)
     late = None not in expected and all(k == stop + 1 for k, stop in zip(made, expected, strict=True))
     need(not late, "one update late", "it makes one more update after the one that should be the last.")
@@ -280,11 +280,14 @@ def check_gd(gd: Callable) -> str:
         check_values(path)
     check_stops(runs, CHANGE)
     f = quadratic([[1.0]], [0.0])
-    rising = "it stops when the value rises; what counts is the size of the change."
+    rising = "where the value rises, its updates are not those that are asked for: only the size of the change counts."
     for alpha, steps, kind, text in (0.01, 7, "max_steps", ""), (2.5, 20, "stops on a rise", rising):
         path = run(gd, lambda x: f(x)[:2], np.array([1.0]), steps, alpha=alpha, stop_tolerance=1e-12)
         made = len(path.thetas) - 1
         need(made == steps, kind, text or f"with max_steps={steps} it makes {made} updates, and the tolerance is far.")
+    path = run(gd, lambda x: f(x)[:2], np.zeros(1), 5, alpha=0.5, stop_tolerance=1e-6)
+    text = f"from the minimum it makes {len(path.thetas) - 1} updates: the first changes nothing, and is the last one."
+    need(len(path.thetas) == 2, "stop at the first update", text)
     return "right: the path, its history, the stopping rule; the start is left alone."
 
 

@@ -46,14 +46,14 @@ def band_and_l(points: Any) -> np.ndarray:
 
 
 def examples() -> tuple[np.ndarray, np.ndarray]:
-    """The special ones first; none in the L or in the upper right, where a legend has its place."""
+    """The special ones first and last; none in the L or in the upper right, where a legend has its place."""
     special, corners = MOVED + EXCHANGED, [(0, 0), (1, 0.05), (0.05, 1)]
     others = np.random.default_rng(0).uniform(size=(150, 2))
     far = np.abs(others[:, None] - np.array(special + PLACES)).max(2).min(1) > 0.1
     around = ((others < BOX[0] - 0.04) | (others > BOX[1] + 0.04)).any(1) & (others.min(1) < 0.55)
-    X = LOW + np.vstack([special, corners, others[far & around][:33]]) * (HIGH - LOW)
+    X = LOW + np.vstack([special[::2], corners, others[far & around][:33], special[1::2]]) * (HIGH - LOW)
     y = band(X) * 1
-    y[3] = 1
+    y[-1] = 1
     return X, y
 
 
@@ -83,7 +83,7 @@ def classifier() -> type:
 
 
 def sure(classes: np.ndarray) -> np.ndarray:
-    p = np.where(classes, 0.98, 0.02)
+    p = np.where(classes, 0.85, 0.15)
     return np.column_stack([1 - p, p])
 
 
@@ -95,26 +95,35 @@ def apart() -> Iterator[Path]:
 
     before, figures = Path.cwd(), plt.get_fignums()
     temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    with temporary as folder, plt.rc_context(), capture_output(stdout=False, stderr=False):
+
+    def close(*_: Any, **__: Any) -> None:  # as plt.show does in a notebook
+        for number in set(plt.get_fignums()) - set(figures):
+            plt.close(number)
+
+    silent = capture_output(stdout=False, stderr=False)
+    with temporary as folder, plt.rc_context(), silent, patch.object(plt, "show", close):
         os.chdir(folder)
         try:
             yield Path(folder)
         finally:
             os.chdir(before)
-            for number in set(plt.get_fignums()) - set(figures):
-                plt.close(number)
+            close()
 
 
-def pixels(plot: Callable, model: Any, X: np.ndarray, y: np.ndarray, *more: Any) -> np.ndarray:
-    given = X.copy(), y.copy()
+def pixels(plot: Callable, *call: Any) -> np.ndarray:
     with apart():
-        image = returned("it", plot(model, *given, *more))
-        need(isinstance(image, Image.Image), "no image", f"expected a PIL image, got {type(image).__name__}.")
-        try:
-            colours = np.asarray(image.convert("RGB"), dtype=np.int16)
-        except (ValueError, OSError) as error:
-            text = f"the picture cannot be read any more: what it is loaded from is closed or gone ({error})."
-            raise Found("closed image", text) from error
+        return picture(plot, *call)
+
+
+def picture(plot: Callable, model: Any, X: np.ndarray, y: np.ndarray, *more: Any) -> np.ndarray:
+    given = X.copy(), y.copy()
+    image = returned("it", plot(model, *given, *more))
+    need(isinstance(image, Image.Image), "no image", f"expected a PIL image, got {type(image).__name__}.")
+    try:
+        colours = np.asarray(image.convert("RGB"), dtype=np.int16)
+    except (ValueError, OSError) as error:
+        text = f"the picture cannot be read any more: what it is loaded from is closed or gone ({error})."
+        raise Found("closed image", text) from error
     need(min(image.size) >= 100, "small image", f"the picture has only {image.width} x {image.height} pixels.")
     unchanged = np.array_equal(given[0], X) and np.array_equal(given[1], y)
     need(unchanged, "input modified", "it changes the X or y that it is given; the caller still needs them.")
@@ -133,27 +142,27 @@ def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def check_plot_decision_boundary(plot: Callable) -> str:
     (X, y), model = examples(), classifier()(band)
     X2, y2 = X.copy(), y.copy()
-    X2[:2], y2[2:4] = LOW + np.array(PLACES) * (HIGH - LOW), y[[3, 2]]
-    pictures = [pixels(plot, model, X, y, 0.2)]
+    X2[[0, -2]], y2[[1, -1]] = LOW + np.array(PLACES) * (HIGH - LOW), y[[-1, 1]]
+    drawn = [pixels(plot, model, X, y, 0.2)]
     check_asked(model, X)
-    pictures += [pixels(plot, classifier()(band_and_l), X, y, 0.2)]
-    pictures += [pixels(plot, model, X2, y, 0.2), pixels(plot, model, X, y, 0.9), pixels(plot, model, X, y2, 0.2)]
+    drawn += [pixels(plot, classifier()(band_and_l), X, y, 0.2)]
+    drawn += [pixels(plot, model, X2, y, 0.2), pixels(plot, model, X, y, 0.9), pixels(plot, model, X, y2, 0.2)]
     pixels(plot, model, X, y, 0.2, X[::3] + 0.1, y[::3])
-    pictures += [pixels(plot, model, X, y, alpha) for alpha in (0.001, 0.002)]
-    height, width = np.min([picture.shape[:2] for picture in pictures], axis=0)
-    first, other, moved, named, exchanged, *small = (picture[:height, :width] for picture in pictures)
+    with apart():  # one after the other
+        drawn += [picture(plot, model, *call) for call in ((X, y, 0.001), (X2, y, 0.2), (X, y, 0.002))]
+    height, width = np.min([picture.shape[:2] for picture in drawn], axis=0)
+    first, other, moved, named, exchanged, small, again, larger = (picture[:height, :width] for picture in drawn)
+    text = "after another picture it draws something else: give each a figure of its own, and close it."
+    need(not differ(moved, again).any(), "pictures mixed", text)
     region, to_pixel = find_l(differ(first, other))
     example = find_examples(differ(first, moved), differ(first, exchanged), to_pixel)
     check_colours([first[region], other[region]], [first[example], exchanged[example]])
     changed = differ(first, named)
-    text = "the picture is the same for another alpha: say in the title which one it is."
-    need(changed.any(), "alpha not shown", text)
-    text = (
-        "another alpha changes the colours of the plane: it is the penalty of the fit, and belongs in the title only."
-    )
+    need(changed.any(), "alpha not shown", "another alpha changes nothing: say in the title which one it is.")
+    text = "another alpha changes the colours of the plane: as the penalty of the fit it belongs in the title only."
     need(changed[region].mean() < 0.5, "alpha as transparency", text)
     text = "the title is the same for alpha = 0.001 and 0.002: it is rounded too much."
-    need(differ(*small).any(), "alpha rounded", text)
+    need(differ(small, larger).any(), "alpha rounded", text)
     return "right: a picture of both regions, and of the examples."
 
 
@@ -234,7 +243,9 @@ def find_examples(changed: np.ndarray, recoloured: np.ndarray, to_pixel: Callabl
     seen = [near(old).any() and near(new).any() for old, new in zip(MOVED, PLACES, strict=True)]
     text = "the examples and the regions do not fit together: an example (x0, x1) is not drawn where the plane shows "
     need(any(seen), "examples elsewhere", f"{text}the model's answer at (x0, x1).")
-    text = f"the examples of class {seen.index(True)} are drawn, those of class {1 - seen.index(True)} are not."
+    text = (
+        f"an example of class {seen.index(True)} is drawn, one of class {1 - seen.index(True)} is not: are all of them?"
+    )
     need(all(seen), "examples missing", text)
     text = "another y changes nothing: the examples have one colour, or those of what the model predicts."
     need(any(near(place, recoloured).any() for place in EXCHANGED), "classes not shown", text)
@@ -312,11 +323,8 @@ def check_create_decision_boundary_gif(create: Callable) -> str:
         check_data(fit, X, y, test[0])
     check_frames(frames, any(fit.asked for fit in fits))
     frames = animate(create, list(SHARES)[:2], X, y)[1]
-    need(
-        len(frames) == 2,
-        "number of frames",
-        f"called again, for 2 alphas without X_test, it writes a GIF of {len(frames)} frames.",
-    )
+    text = f"called again, for 2 alphas without X_test, it writes a GIF of {len(frames)} frames."
+    need(len(frames) == 2, "number of frames", text)
     return "right: a frame for each alpha, with the regions of its model."
 
 
@@ -348,8 +356,7 @@ def check_settings(fits: list[dict[str, Any]]) -> None:
         need(len(fits) > 1, "fitted once", text)
         text = f"all models are fitted with alpha = {found[0]:.4g}, whatever is in alphas."
         need(len(set(found)) > 1, "alpha unused", text)
-        text = f"for alphas = {list(SHARES)} the models are fitted with alpha = {values}."
-        raise Found("other alphas", text)
+        raise Found("other alphas", f"for alphas = {list(SHARES)} the models are fitted with alpha = {values}.")
     for units in (np.ravel(fit["hidden_layer_sizes"]).tolist() for fit in fits):
         text = f"the model has {len(units)} hidden layers, of {units} units; expected one, of n_neurons."
         need(len(units) == 1, "hidden layers", text)
@@ -369,8 +376,7 @@ def check_data(fit: SimpleNamespace, X: np.ndarray, y: np.ndarray, X_test: np.nd
     text = "the model is fitted on the examples of X_test, which are there to test it."
     need(not same([fit.X, X_test]), "fitted on test data", text)
     need(not same([fit.X, np.vstack([X, X_test])]), "fitted on test data", text)
-    text = f"the model is fitted on {len(fit.X)} examples; X_train has {len(X)}."
-    need(len(fit.X) == len(X), "other examples", text)
+    need(len(fit.X) == len(X), "other examples", f"the model is fitted on {len(fit.X)} examples of {len(X)}.")
     need(not same([fit.X, X]), "other labels", "the model is fitted on X_train with other labels than y_train's.")
     raise Found("other data", "the model is fitted on something else than X_train and y_train.")
 
@@ -379,8 +385,7 @@ def check_frames(frames: list[np.ndarray], asked: bool) -> None:
     need(any(np.ptp(frame, axis=(0, 1)).any() for frame in frames), "solid frames", "each frame has one colour only.")
     text = "the GIF has one frame only: the others are not written, or all of them are the same picture."
     need(len(frames) > 1, "one frame", text)
-    text = f"the GIF has {len(frames)} frames for {len(SHARES)} values of alpha."
-    need(len(frames) == len(SHARES), "number of frames", text)
+    need(len(frames) == len(SHARES), "number of frames", f"the GIF has {len(frames)} frames for {len(SHARES)} alphas.")
     text = "the models are fitted, and never asked what they answer: the frames cannot show their regions."
     need(asked, "not asked", text)
     plots, shares = [frame[len(frame) // 5 :] for frame in frames], list(SHARES.values())  # without a title

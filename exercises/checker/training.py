@@ -165,6 +165,7 @@ def wrong_accuracies(guess: Callable) -> tuple:
     broadcast = "comparing (n,) with (n, 1) compares every answer with every target. Give both the same shape."
     equal = "nothing is right: are numbers compared that are hardly ever equal?"
     single = "the outputs are compared one by one, and not an example's answer."
+    half = "an example counts as right if each of its outputs is on the right side of 1/2; the largest is the answer."
     columns = "the largest is searched for in the batch's columns, and not in its rows."
     return (
         ("average: broadcast", lambda Y, T: crossed(Y, T).sum() / len(Y), broadcast),
@@ -172,6 +173,7 @@ def wrong_accuracies(guess: Callable) -> tuple:
         ("argmax of the columns", lambda Y, T: (Y.argmax(0) == T.argmax(0)).sum() / len(Y), columns),
         ("share of errors", lambda Y, T: 1 - accuracy(guess)(Y, T), "it is the share of the wrong answers."),
         ("single outputs", lambda Y, T: ((Y > 0.5) == (T > 0.5)).double().mean(), single),
+        ("each output above 1/2", lambda Y, T: ((Y > 0.5) == (T > 0.5)).all(1).double().mean(), half),
         ("equal numbers", lambda Y, T: 0, equal),
     )
 
@@ -184,6 +186,7 @@ WRONG_GUESSES = (
     ("argmax of one output", lambda Y, T: 1, FIRST),
     ("threshold", lambda Y, T: T.mean(), ONES),
     ("share of ones", lambda Y, T: above(Y).double().mean(), COUNTED),
+    ("one class", lambda Y, T: (above(Y) & above(T)).double().mean(), "only the right answers of class 1 are counted."),
 )
 ROWS = accuracy(rows), wrong_accuracies(rows)  # for average
 ABOVE = accuracy(above), WRONG_GUESSES + wrong_accuracies(above)
