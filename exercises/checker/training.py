@@ -174,6 +174,11 @@ def wrong_accuracies(guess: Callable) -> tuple:
         ("share of errors", lambda Y, T: 1 - accuracy(guess)(Y, T), "it is the share of the wrong answers."),
         ("single outputs", lambda Y, T: ((Y > 0.5) == (T > 0.5)).double().mean(), single),
         ("each output above 1/2", lambda Y, T: ((Y > 0.5) == (T > 0.5)).all(1).double().mean(), half),
+        (
+            "smallest output",
+            lambda Y, T: (Y.argmin(1) == guess(T)).double().mean(),
+            "the smallest output is the answer.",
+        ),
         ("equal numbers", lambda Y, T: 0, equal),
     )
 
