@@ -197,7 +197,7 @@ HILLS = [
     (-0.15, 0.5, 1e-2, 1),
     (-0.15, -0.5, 1e-4, 1),
 ]
-FACTOR = [(-5e-5, 0.5, 1, 1), (-5e-4, 0.5, 1, 1)]  # for the factor 1e-4 itself
+FACTOR = [(-5e-5, 0.5, 1, 1), (-5e-4, 0.5, 1, 1)]  # without them a factor between 1e-6 and 0.1 passes
 
 
 def check_armijo(length: Callable, hills: list) -> None:
